@@ -1,0 +1,20 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs';
+import module from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const [majorVersion = 0, minorVersion = 0] = process.versions.node.split('.').map(Number);
+const entry = new URL('../dist/cli/main.js', import.meta.url);
+
+if (majorVersion < 20 || (majorVersion === 20 && minorVersion < 3)) {
+  console.error(`holdfast needs Node.js 20.3 or later; this is ${process.versions.node} (${process.execPath}).`);
+  process.exit(2);
+}
+if (!existsSync(entry)) {
+  console.error(`holdfast is not built yet: ${fileURLToPath(entry)} is missing.`);
+  console.error('Run "npm ci && npm run build" in its folder first.');
+  process.exit(2);
+}
+// Node 22 and later keep compiled code between runs: commands start faster.
+module.enableCompileCache?.();
+await import(entry.href);

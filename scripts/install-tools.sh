@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside npm's packages; does nothing where all of it is there.
+#   system   Debian packages (only when root)
+#   temporal the Temporal CLI with its embedded server, into Holdfast's cache
+#   s3       versitygw, an S3 server for the tests, into Holdfast's cache
+# Usage: scripts/install-tools.sh [system|temporal|s3]...      (all of them when none is named)
+set -euo pipefail
+
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast"
+
+system() {
+  command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 0
+  local missing=()
+  command -v git >/dev/null || missing+=(git ca-certificates)
+  command -v g++ >/dev/null || missing+=(g++)
+  command -v make >/dev/null || missing+=(make)
+  command -v python3 >/dev/null || missing+=(python3)
+  command -v getfattr >/dev/null || missing+=(attr)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  echo "Installing Debian packages: ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# go_tool NAME PACKAGE FOLDER: builds a Go program into FOLDER, unless it is there or on PATH.
+go_tool() {
+  local name="$1" package="$2" folder="$3"
+  [ -x "$folder/$name" ] && return 0
+  command -v "$name" >/dev/null && return 0
+  if ! command -v go >/dev/null; then
+    echo "$name is missing and there is no Go to build it: install Go 1.24 or later (https://go.dev/dl), or put $name on PATH." >&2
+    return 1
+  fi
+  echo "Building $name (go install $package)"
+  mkdir -p "$folder"
+  local build
+  build="$(mktemp -d "$folder/.build-XXXXXX")"
+  GOBIN="$build" go install "$package" || { rm -rf "$build"; return 1; }
+  mv "$build/$name" "$folder/$name"
+  rmdir "$build"
+  echo "Built $folder/$name"
+}
+
+temporal() { go_tool temporal github.com/temporalio/cli/cmd/temporal@v1.5.1 "$cache/temporal/bin"; }
+s3() {
+  case "$(uname -s)" in MINGW* | MSYS*) echo 'versitygw has no Windows build'; return 0 ;; esac
+  go_tool versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0 "$cache/tools/bin"
+}
+
+for part in "${@:-all}"; do
+  case "$part" in
+    system | temporal | s3) "$part" ;;
+    all) system; temporal; s3 ;;
+    *) echo "install-tools.sh: unknown part $part" >&2; exit 2 ;;
+  esac
+done

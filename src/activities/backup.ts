@@ -1,0 +1,179 @@
+import { Context } from '@temporalio/activity';
+import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
+import { signInput, verifyInput } from './auth.js';
+import { compressBatch, type CompressAnswer, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
+import { begin, type BeginAnswer, type BeginRequest } from './begin.js';
+import { type CommitAnswer, commitRun } from './commit.js';
+import { deliver, type DeliverAnswer } from './deliver.js';
+import { asFailure } from './failures.js';
+import { finish, type FinishRequest } from './finish.js';
+import { heartbeating } from './heartbeat.js';
+import type { Host } from './host.js';
+import { mergeManifests, prepareObjects } from './manifest.js';
+import { noteUnsent, notifyOne } from './notify.js';
+import { type PruneAnswer, pruneDestination } from './prune.js';
+import { RunContext } from './run-context.js';
+import { snapshot, type SnapshotAnswer } from './snapshot.js';
+import { TaskGroup } from './threads/pool.js';
+
+/** What every activity of a backup is given: which run, and the signed input that started it. */
+export interface RunRef {
+  input: BackupInput;
+  run: string;
+}
+export interface DeliverInput {
+  host: string;
+  job: string;
+  destination: string;
+  sig: string;
+}
+
+/** The activities of `backup` and `deliver` on this host. Each is thin: check the caller, call a module, heartbeat. */
+export function createBackupActivities(host: Host) {
+  const contexts = new Map<string, RunContext>();
+  const running = new Map<string, Promise<unknown>>();
+
+  const load = (ref: RunRef): RunContext => {
+    verifyInput(host.state, 'backup', ref.input);
+    const known = contexts.get(ref.run);
+    if (known) return known;
+    const context = RunContext.load(host, ref.run);
+    contexts.set(ref.run, context);
+    return context;
+  };
+
+  /** After a heartbeat time-out an old attempt may still run in this process: the new one waits for its end. */
+  const alone = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
+    const before = running.get(what);
+    const mine = (async () => {
+      await before?.catch(() => undefined);
+      return work();
+    })();
+    running.set(what, mine);
+    try {
+      return await mine;
+    } finally {
+      if (running.get(what) === mine) running.delete(what);
+    }
+  };
+
+  const threaded = <T>(ref: RunRef, phase: Phase, what: string, work: (context: RunContext, group: TaskGroup, signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const context = load(ref);
+    const signal = Context.current().cancellationSignal;
+    return alone(`${ref.run} ${what}`, async () => {
+      signal.throwIfAborted();
+      const group = new TaskGroup(signal);
+      return heartbeating(phase, group, () => ({}), () => work(context, group, signal));
+    });
+  };
+
+  const sending = <T>(phase: Phase, destination: string, what: string, work: (signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>): Promise<T> => {
+    const signal = Context.current().cancellationSignal;
+    let stored = 0;
+    return alone(what, async () => {
+      signal.throwIfAborted();
+      return heartbeating(phase, undefined, () => ({ destination, stored }), () =>
+        work(signal, (bytes) => {
+          stored += bytes;
+        }),
+      );
+    });
+  };
+
+  const activities = {
+    async begin(request: BeginRequest): Promise<BeginAnswer> {
+      verifyInput(host.state, 'backup', request.input);
+      contexts.delete(request.run);
+      const signal = Context.current().cancellationSignal;
+      return alone(`${request.run} begin`, () => heartbeating('begin', undefined, () => ({}), () => begin(host, request, signal)));
+    },
+
+    async snapshot(ref: RunRef): Promise<SnapshotAnswer> {
+      return threaded(ref, 'snapshot', 'snapshot', snapshot);
+    },
+
+    async compress(ref: RunRef & { batch: number }): Promise<CompressAnswer> {
+      return threaded(ref, 'store', `compress ${ref.batch}`, (context, group) => compressBatch(context, ref.batch, group));
+    },
+
+    async encrypt(ref: RunRef & { group: string }): Promise<{ packs: number; bytes: number }> {
+      return threaded(ref, 'store', `encrypt ${ref.group}`, async (context, group) => {
+        const answer = await encryptGroup(context, ref.group, group);
+        if (ref.group === 'manifest') await prepareObjects(context);
+        return answer;
+      });
+    },
+
+    async upload(ref: RunRef & { group: string; destination: string }): Promise<UploadAnswer> {
+      const context = load(ref);
+      const first = Context.current().info.attempt === 1;
+      return sending('store', ref.destination, `${ref.run} upload ${ref.group} ${ref.destination}`, (signal, onProgress) =>
+        uploadGroup(context, ref.group, ref.destination, first, signal, onProgress),
+      );
+    },
+
+    async manifest(ref: RunRef): Promise<{ packs: number }> {
+      return threaded(ref, 'manifest', 'manifest', (context, group) => mergeManifests(context, group));
+    },
+
+    async commit(ref: RunRef & { destination: string }): Promise<CommitAnswer> {
+      const context = load(ref);
+      return sending('commit', ref.destination, `${ref.run} commit ${ref.destination}`, (signal, onProgress) =>
+        commitRun(context, ref.destination, signal, onProgress),
+      );
+    },
+
+    async prune(ref: RunRef & { destination: string }): Promise<PruneAnswer> {
+      const context = load(ref);
+      return sending('prune', ref.destination, `${ref.run} prune ${ref.destination}`, (signal) => pruneDestination(context, ref.destination, signal));
+    },
+
+    async finish(request: FinishRequest): Promise<RunDocument> {
+      verifyInput(host.state, 'backup', request.input);
+      contexts.delete(request.run);
+      return alone(`${request.run} finish`, () => heartbeating('done', undefined, () => ({}), () => finish(host, request)));
+    },
+
+    async notify(ref: RunRef & { name: string }): Promise<{ sent: boolean }> {
+      verifyInput(host.state, 'backup', ref.input);
+      return notifyOne(host, ref.input.job, ref.run, ref.name, Context.current().cancellationSignal);
+    },
+
+    async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {
+      verifyInput(host.state, 'backup', ref.input);
+      noteUnsent(host, ref.run, ref.name, ref.reason);
+    },
+
+    async deliver(input: DeliverInput): Promise<DeliverAnswer> {
+      verifyInput(host.state, 'deliver', input);
+      return sending('commit', input.destination, `deliver ${input.job} ${input.destination}`, (signal, onProgress) =>
+        deliver(host, input.job, input.destination, signal, onProgress),
+      );
+    },
+
+    /** The signed input of the `deliver` workflow that looks after one destination. */
+    async deliverInput(ref: RunRef & { destination: string }): Promise<DeliverInput> {
+      verifyInput(host.state, 'backup', ref.input);
+      const fields = { host: host.config.host, job: ref.input.job, destination: ref.destination };
+      return { ...fields, sig: signInput(host.state, 'deliver', fields) };
+    },
+  };
+  return guarded(activities);
+}
+
+export type BackupActivities = ReturnType<typeof createBackupActivities>;
+
+/** Every error leaves as a typed, redacted failure. */
+function guarded<T extends Record<string, (...args: never[]) => Promise<unknown>>>(activities: T): T {
+  const wrapped = Object.entries(activities).map(([name, run]) => [
+    name,
+    async (...args: never[]): Promise<unknown> => {
+      try {
+        return await run(...args);
+      } catch (error) {
+        throw asFailure(error);
+      }
+    },
+  ]);
+  return Object.fromEntries(wrapped) as T;
+}

@@ -1,0 +1,202 @@
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { HoldfastError } from '../errors.js';
+import { bootId } from '../platform/boot.js';
+import { packName } from '../repository/layout.js';
+import { syncFolder } from './durable.js';
+import type { RunContext } from './run-context.js';
+import { readJson, writeJson } from './threads/line-writer.js';
+import type { TaskGroup } from './threads/pool.js';
+import { type LaneResult, type PlainPack, type SealedPack, spoolFiles } from './threads/spool-files.js';
+
+export interface CompressAnswer {
+  packs: number;
+  read: number;
+  fresh: number;
+  unreadable: number;
+}
+
+/** Reads one batch's files and writes its new chunks to compressed packs in the spool. A batch done before is not read again. */
+export async function compressBatch(context: RunContext, batch: number, group: TaskGroup): Promise<CompressAnswer> {
+  const plan = context.plan().batches[batch];
+  if (!plan) throw new HoldfastError('SpoolLost', `the plan of ${context.run} has no batch ${batch}`);
+  await checkSpool(context, plan.bytes);
+  const { begun, job } = context;
+  const results = await Promise.all(
+    plan.lanes.map(async (lane, number) => {
+      const done = laneDone(context, batch, number);
+      if (done) return done;
+      return group.run('laneTask', {
+        run: context.folder,
+        batch,
+        lane: number,
+        bytes: lane.bytes,
+        generation: begun.generation,
+        codec: codecOf(job.compression),
+        catalog: context.catalogFile,
+        indexes: begun.indexes,
+        ownIndex: begun.ownIndex,
+      });
+    }),
+  );
+  const sum = (pick: (result: LaneResult) => number): number => results.reduce((total, result) => total + pick(result), 0);
+  return {
+    packs: sum((result) => result.packs.length),
+    read: sum((result) => result.read),
+    fresh: sum((result) => result.fresh),
+    unreadable: sum((result) => result.problems.filter((problem) => problem.code === 'Unreadable').length),
+  };
+}
+
+export const codecOf = (compression: RunContext['job']['compression']) =>
+  compression.type === 'none' ? { type: 'none' as const, level: 0 } : compression;
+
+/** A lane's result, when an earlier attempt finished it and its packs are still there. */
+function laneDone(context: RunContext, batch: number, lane: number): LaneResult | undefined {
+  const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
+  if (!result || !existsSync(spoolFiles.laneLines(context.folder, batch, lane))) return undefined;
+  const sealed = result.packs.every((pack) => existsSync(sealedMark(context, pack)));
+  if (!sealed && result.boot !== bootId()) return undefined;
+  return result.packs.every((pack) => existsSync(sealedMark(context, pack)) || fileSize(plainFile(context, pack)) === pack.compressed)
+    ? result
+    : undefined;
+}
+
+const plainFile = (context: RunContext, pack: PlainPack): string => spoolFiles.plainPack(context.folder, pack.name);
+const sealedMark = (context: RunContext, pack: PlainPack): string => `${plainFile(context, pack)}.sealed`;
+
+export function fileSize(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.size;
+}
+
+/** @throws HoldfastError SpoolFull, retried until there is room. */
+async function checkSpool(context: RunContext, batchBytes: number): Promise<void> {
+  const { spool } = context.host.config;
+  const { bavail, bsize } = await statfs(context.folder);
+  // Compressed and encrypted forms stand side by side for a moment; sources rarely grow when compressed.
+  const need = Math.min(batchBytes, 256 * 1024 * 1024);
+  if (bavail * bsize < need + need / 2) {
+    throw new HoldfastError('SpoolFull', `the disk of the spool ${spool.path} has ${Math.floor((bavail * bsize) / 1048576)} MB free, too few for the next batch`, {
+      hint: 'Free some space, or set spool.path to a larger disk; the run goes on by itself.',
+      retryAfterMs: 5000,
+    });
+  }
+  const used = folderBytes(path.join(context.folder, 'packs'));
+  if (used + need > spool.max && used > 0) {
+    freeStored(context);
+    const left = folderBytes(path.join(context.folder, 'packs'));
+    if (left + need > spool.max && left > 0) {
+      throw new HoldfastError('SpoolFull', `the spool ${spool.path} holds ${Math.floor(left / 1048576)} MB that no destination has taken yet`, {
+        hint: 'It goes on when a destination answers; spool.max sets how much may wait.',
+        retryAfterMs: 5000,
+      });
+    }
+  }
+}
+
+function folderBytes(folder: string): number {
+  return readdirSync(folder).reduce((sum, name) => sum + (fileSize(path.join(folder, name)) ?? 0), 0);
+}
+
+/** Removes packs that at least one destination holds: it will serve the others. */
+function freeStored(context: RunContext): void {
+  const folder = path.join(context.folder, 'packs');
+  for (const name of readdirSync(folder)) {
+    if (/^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0) rmSync(path.join(folder, name), { force: true });
+  }
+}
+
+/** Packs of a group: a batch's lanes, or the manifest. */
+function plainPacks(context: RunContext, group: string): PlainPack[] {
+  if (group === 'manifest') {
+    const merged = readJson<{ packs: PlainPack[] }>(spoolFiles.manifestResult(context.folder));
+    if (!merged) throw new HoldfastError('SpoolLost', `the manifest of ${context.run} is gone from the spool`);
+    return merged.packs;
+  }
+  const batch = Number(group);
+  const lanes = context.plan().batches[batch]?.lanes ?? [];
+  return lanes.flatMap((_, lane) => {
+    const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
+    if (!result) throw new HoldfastError('SpoolLost', `batch ${batch} of ${context.run} is gone from the spool`);
+    return result.packs;
+  });
+}
+
+/** Encrypts a group's packs; each is written once, and every destination and every retry sends that file. */
+export async function encryptGroup(context: RunContext, name: string, group: TaskGroup): Promise<{ packs: number; bytes: number }> {
+  const record = spoolFiles.sealed(context.folder, name);
+  const known = readJson<SealedPack[]>(record);
+  if (known) return { packs: known.length, bytes: sizeOf(known) };
+  const key = await context.key();
+  const { begun } = context;
+  const sealed = await Promise.all(
+    plainPacks(context, name).map(async (pack) => {
+      const mark = readJson<SealedPack>(sealedMark(context, pack));
+      if (mark) return mark;
+      return group.run('sealTask', {
+        run: context.folder,
+        pack,
+        generation: begun.generation,
+        index: begun.ownIndex,
+        catalog: context.catalogFile,
+        key,
+      });
+    }),
+  );
+  if (sealed.length > 0) syncFolder(path.join(context.folder, 'packs'));
+  writeJson(record, sealed, true);
+  return { packs: sealed.length, bytes: sizeOf(sealed) };
+}
+
+const sizeOf = (packs: readonly SealedPack[]): number => packs.reduce((sum, pack) => sum + pack.size, 0);
+
+export interface UploadAnswer {
+  packs: number;
+  bytes: number;
+}
+
+const parallelUploads = 4;
+
+/** Sends a group's packs to one destination; packs it holds already, by name and size, are not sent again. */
+export async function uploadGroup(
+  context: RunContext,
+  name: string,
+  destination: string,
+  firstAttempt: boolean,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<UploadAnswer> {
+  const packs = readJson<SealedPack[]>(spoolFiles.sealed(context.folder, name));
+  if (!packs) throw new HoldfastError('SpoolLost', `the packs of ${context.run} are gone from the spool`);
+  const store = await context.store(destination);
+  const present = context.catalog.presence(destination);
+  let bytes = 0;
+  let count = 0;
+  const queue = [...packs];
+  const worker = async (): Promise<void> => {
+    for (let pack = queue.shift(); pack; pack = queue.shift()) {
+      const object = packName(pack.pack);
+      const there = !firstAttempt || present.has(object) ? (await store.stat(object, signal))?.size : undefined;
+      if (there !== pack.size) {
+        const file = spoolFiles.pack(context.folder, pack.pack);
+        if (fileSize(file) === undefined) {
+          if (context.catalog.holders(object).length > 0) continue;
+          throw new HoldfastError('SpoolLost', `pack ${pack.pack} is gone from the spool before any destination had it`);
+        }
+        await store.putPack(pack.pack, file, { signal, onProgress });
+        bytes += pack.size;
+        count++;
+      }
+      context.catalog.addPresence(destination, object, pack.size);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
+  for (const pack of packs) {
+    const holders = context.catalog.holders(packName(pack.pack));
+    if (context.job.destinations.every((other) => holders.includes(other))) {
+      rmSync(spoolFiles.pack(context.folder, pack.pack), { force: true });
+    }
+  }
+  return { packs: count, bytes };
+}

@@ -1,0 +1,293 @@
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { findJob } from '../config/load.js';
+import type { Config } from '../config/schema.js';
+import { secretless } from '../config/secrets.js';
+import { HoldfastError } from '../errors.js';
+import type { Catalog } from '../repository/catalog.js';
+import { newObjectId, packName } from '../repository/layout.js';
+import type { Root, SnapshotMode } from '../repository/root.js';
+import { Store } from '../repository/store.js';
+import { forgetGone, syncFrom, type SyncResult } from '../repository/sync.js';
+import type { BackupInput, RunDocument, Warning } from '../workflows/types.js';
+import type { Host } from './host.js';
+import { claimRepository, establishKey } from './key-setup.js';
+import { type Begun, RunContext, runFolder } from './run-context.js';
+import { readJson, writeJson } from './threads/line-writer.js';
+import { spoolFiles, spoolFolders } from './threads/spool-files.js';
+import { emptyDocument } from './document.js';
+
+export interface BeginRequest {
+  input: BackupInput;
+  run: string;
+  startedAt: string;
+  /** Started by a schedule: gives way to an active run instead of waiting for it. */
+  scheduled: boolean;
+  /** Throw JobBusy, to be retried, instead of reporting it. */
+  wait: boolean;
+  /** How often the run began anew because its spool was lost. */
+  restart: number;
+}
+
+export type BeginAnswer =
+  | { state: 'busy'; owner: string }
+  | { state: 'joined'; queued: string }
+  | {
+      state: 'started';
+      mode: SnapshotMode;
+      minimumDestinations: number;
+      destinations: { name: string; giveUpAfterMs: number; error?: string }[];
+      retention: boolean;
+      notify: string[];
+    };
+
+/** Takes the job's lock, freezes the config, looks at what every destination holds now, and decides what this run builds on. */
+export async function begin(host: Host, request: BeginRequest, signal: AbortSignal): Promise<BeginAnswer> {
+  const { input, run } = request;
+  const busy = await takeLock(host, request);
+  if (busy) return busy;
+  const folder = runFolder(host.config.spool.path, run);
+  const known = request.restart === 0 ? readJson<Begun>(spoolFiles.begun(folder)) : undefined;
+  if (known) return answer(RunContext.load(host, run));
+  if (request.restart > 0) rmSync(folder, { recursive: true, force: true });
+
+  const { config: live, hash } = host.reload();
+  const warnings: Warning[] = [];
+  findJob(live, input.job);
+  if (hash !== input.configHash) {
+    warnings.push({ code: 'ConfigChanged', message: "the config has changed since the schedule was applied; run 'holdfast schedule apply'" });
+  }
+  if (!live.encryption) warnings.push({ code: 'Unencrypted', message: 'the repository is not encrypted: anyone who can read a destination can read the backup' });
+  for (const name of ['', ...spoolFolders]) mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
+  const config = secretless(live);
+  writeJson(spoolFiles.config(folder), config);
+  host.history.put(live.host, emptyDocument(run, input.job, request.startedAt, 'running'));
+
+  const begun = await decide(host, request, config, warnings, signal);
+  writeJson(spoolFiles.begun(folder), begun);
+  return answer(new RunContext(host, run, begun, config));
+}
+
+async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer | undefined> {
+  const { run } = request;
+  const { job } = request.input;
+  for (;;) {
+    const held = host.history.lock(job);
+    if (!held || held.owner === run) {
+      if (host.history.takeLock(job, run)) return undefined;
+      continue;
+    }
+    if (!(await isOpen(host, held.owner))) {
+      host.log.info({ job, owner: held.owner }, 'taking the lock of a run that is closed');
+      closeAbandoned(host, held.owner);
+      if (host.history.takeLock(job, run, held.owner)) return undefined;
+      continue;
+    }
+    if (request.scheduled) return { state: 'busy', owner: held.owner };
+    const waiting = held.queued;
+    const stale = waiting !== null && waiting !== run && !(await isOpen(host, waiting)) ? waiting : undefined;
+    if (!host.history.queue(job, run, stale)) return { state: 'joined', queued: waiting ?? held.owner };
+    if (request.wait) throw new HoldfastError('JobBusy', `job ${job} is being backed up by ${held.owner}`, { retryAfterMs: 1000 });
+    return { state: 'busy', owner: held.owner };
+  }
+}
+
+/** Whether Temporal still has the workflow open. */
+async function isOpen(host: Host, run: string): Promise<boolean> {
+  if (!host.client) return true;
+  try {
+    const { status } = await host.client.workflow.getHandle(run).describe();
+    return status.name === 'RUNNING' || status.name === 'PAUSED';
+  } catch (error) {
+    if (error instanceof Error && error.name === 'WorkflowNotFoundError') return false;
+    throw new HoldfastError('TemporalUnavailable', `Temporal does not say whether ${run} is still running`, { cause: error });
+  }
+}
+
+/** A run that Temporal closed without its last step (terminated, timed out) is recorded as failed. */
+function closeAbandoned(host: Host, run: string): void {
+  const document = host.history.get(run);
+  if (document?.status !== 'running' && document?.status !== 'queued') return;
+  const ended: RunDocument = { ...document, status: 'failed', error: { code: 'Cancelled', message: 'the run was terminated from outside' } };
+  host.history.put(host.config.host, ended);
+}
+
+async function decide(
+  host: Host,
+  request: BeginRequest,
+  config: Config,
+  warnings: Warning[],
+  signal: AbortSignal,
+): Promise<Begun> {
+  const { job: jobName, options } = request.input;
+  const job = findJob(config, jobName);
+  const catalog = host.catalog(jobName);
+  const passphrase = await host.passphrase(config.encryption?.passphrase);
+  const stores: Store[] = [];
+  const failures = new Map<string, HoldfastError>();
+  await Promise.all(
+    job.destinations.map(async (name) => {
+      try {
+        const frozen = config.destinations[name];
+        if (!frozen) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
+        if ((catalog.get(`seen:${name}`) ?? '') === '') await host.prepareDestination(name, frozen);
+        const store = new Store(await host.destination(name, frozen), config.host, jobName);
+        await store.keyFile(signal);
+        stores.push(store);
+      } catch (error) {
+        failures.set(name, asHoldfast(error));
+      }
+    }),
+  );
+  stores.sort((a, b) => job.destinations.indexOf(a.name) - job.destinations.indexOf(b.name));
+  signal.throwIfAborted();
+  if (stores.length === 0 && (catalog.get('repository') ?? '') === '') throw [...failures.values()][0] ?? new Error('no destination');
+
+  const keyFile = await establishKey(host, jobName, stores, passphrase, signal);
+  const key = await host.unlock(keyFile, passphrase);
+  if (catalog.get('repository') !== keyFile.repository) {
+    catalog.clear();
+    catalog.set('repository', keyFile.repository);
+  }
+  const listed = new Map<string, SyncResult>();
+  await Promise.all(
+    stores.map(async (store) => {
+      try {
+        await claimRepository(host, jobName, store, keyFile, { takeOver: options.takeOver === true }, signal);
+        listed.set(store.name, await syncFrom(store, key, catalog, signal));
+      } catch (error) {
+        const failure = asHoldfast(error);
+        if (failure.code === 'RepositoryMismatch' || failure.code === 'RepositoryOwned') throw failure;
+        failures.set(store.name, failure);
+      }
+    }),
+  );
+  signal.throwIfAborted();
+  if (listed.size === 0 && job.destinations.every((name) => failures.get(name)?.retryable === false)) throw [...failures.values()][0]!;
+  for (const { damaged } of listed.values()) {
+    for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
+  }
+  forgetGone(catalog, new Map([...listed].map(([name, result]) => [name, result.objects])), listed.size === job.destinations.length);
+  const marked = [...listed.values()].flatMap((result) => result.deletions.filter((record) => !record.done).flatMap((record) => record.packs));
+  catalog.setMarks(marked);
+
+  const seq = Math.max(Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
+  catalog.set('seq', String(seq));
+  const basis = chooseBasis(catalog, job.mode, options, job.sources.map((source) => source.name));
+  const ownIndex = newObjectId();
+  if (basis.indexes.length > 0 || !options.full) adoptLeftovers(catalog, basis, ownIndex);
+  return {
+    run: request.run,
+    job: jobName,
+    host: config.host,
+    startedAt: request.startedAt,
+    options,
+    mode: basis.mode,
+    snapshot: newObjectId(),
+    seq,
+    generation: basis.generation,
+    indexes: basis.indexes,
+    ownIndex,
+    allPresent: basis.indexes.every((index) =>
+      catalog.packsOf(index).every((pack) => catalog.holders(packName(pack.hash)).length > 0 && !catalog.isMarked(pack.hash)),
+    ),
+    parents: basis.parents,
+    keyFile,
+    destinations: job.destinations.map((name) => {
+      const failure = failures.get(name);
+      return failure ? { name, error: `${failure.code}: ${failure.message}` } : { name };
+    }),
+    warnings,
+  };
+}
+
+interface Basis {
+  mode: SnapshotMode;
+  generation: string;
+  indexes: string[];
+  parents: Record<string, string>;
+}
+
+/** Which generation and which indexes this run may refer to, and which snapshot each source is compared with. */
+function chooseBasis(
+  catalog: Catalog,
+  configured: SnapshotMode,
+  options: BackupInput['options'],
+  sources: string[],
+): Basis {
+  const rows = catalog.snapshots();
+  const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : configured;
+  const newest = rows[0]?.root;
+  const base: Root | undefined =
+    wanted === 'incremental' ? newest : wanted === 'differential' ? rows.find((row) => row.root.mode === 'full')?.root : undefined;
+  if (!base) {
+    // A generation begun by a run that did not finish is taken up again, with what it stored.
+    const left = catalog.get('generation');
+    const unfinished = left !== undefined && left !== '' && !options.full && rows.every((row) => row.root.generation !== left);
+    const generation = unfinished ? left : randomUUID();
+    catalog.set('generation', generation);
+    return { mode: 'full', generation, indexes: [], parents: {} };
+  }
+  const parents: Record<string, string> = {};
+  for (const name of sources) {
+    const parent = rows.find(
+      (row) => row.root.generation === base.generation && row.root.sources.some((source) => source.name === name && source.complete),
+    );
+    if (parent) parents[name] = parent.id;
+  }
+  return { mode: wanted, generation: base.generation, indexes: [...base.indexes], parents };
+}
+
+/** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */
+function adoptLeftovers(catalog: Catalog, basis: Basis, ownIndex: string): void {
+  const committed = new Set(catalog.snapshots().flatMap((row) => row.root.indexes));
+  for (const index of catalog.indexes()) {
+    if (committed.has(index)) continue;
+    const gone: string[] = [];
+    const kept: string[] = [];
+    for (const pack of catalog.packsOf(index)) {
+      const there = pack.generation === basis.generation && !catalog.isMarked(pack.hash) && catalog.holders(packName(pack.hash)).length > 0;
+      (there ? kept : gone).push(pack.hash);
+    }
+    catalog.listPacks(ownIndex, kept);
+    catalog.unlist(index, [...gone, ...kept]);
+  }
+}
+
+function asHoldfast(error: unknown): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  if (error instanceof Error && error.name === 'AbortError') return new HoldfastError('Cancelled', 'cancelled');
+  throw error;
+}
+
+function answer(context: RunContext): BeginAnswer {
+  const { begun, job } = context;
+  return {
+    state: 'started',
+    mode: begun.mode,
+    minimumDestinations: job.minimumDestinations,
+    destinations: begun.destinations.map(({ name, error }) => ({
+      name,
+      giveUpAfterMs: context.destinationConfig(name).giveUpAfter,
+      ...(error === undefined ? {} : { error }),
+    })),
+    retention: job.retention !== undefined,
+    notify: job.notify,
+  };
+}
+
+/** Removes spool folders of runs that are closed and owe no destination anything. */
+export async function sweepSpool(host: Host, isOwed: (run: string) => boolean): Promise<void> {
+  const { readdirSync } = await import('node:fs');
+  const spool = host.config.spool.path;
+  if (!existsSync(spool)) return;
+  for (const name of readdirSync(spool)) {
+    const folder = path.join(spool, name);
+    const begun = readJson<Begun>(spoolFiles.begun(folder));
+    if (!begun || runFolder(spool, begun.run) !== folder) continue;
+    if (isOwed(begun.run) || (await isOpen(host, begun.run))) continue;
+    closeAbandoned(host, begun.run);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

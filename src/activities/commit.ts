@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs';
+import { createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createHash } from 'node:crypto';
+import { Transform } from 'node:stream';
+import { HoldfastError } from '../errors.js';
+import type { Catalog } from '../repository/catalog.js';
+import { deletionIdOf, indexIdOf, packHashOf, packName, indexName } from '../repository/layout.js';
+import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
+import { parseRoot } from '../repository/root.js';
+import type { RepositoryKey } from '../repository/seal.js';
+import type { Store } from '../repository/store.js';
+import { fileSize } from './batch.js';
+import { prepareObjects } from './manifest.js';
+import type { RunContext } from './run-context.js';
+import { spoolFiles } from './threads/spool-files.js';
+
+export interface CommitAnswer {
+  /** Packs and indexes that were missing and came from the spool or another destination. */
+  healed: number;
+  healedBytes: number;
+}
+
+/** Where a missing object may come from. */
+export interface Suppliers {
+  /** A local file with the pack's stored bytes. */
+  spoolFile(pack: string): string | undefined;
+  /** Other destinations, in order of preference. */
+  others: Store[];
+  /** Scratch folder for objects on their way from one destination to another. */
+  scratch: string;
+}
+
+/**
+ * Makes a snapshot exist at one destination: every pack and index it needs is listed there now, or is healed first;
+ * then the index is written, then the root.
+ */
+export async function commitRun(
+  context: RunContext,
+  destination: string,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<CommitAnswer> {
+  const prepared = await prepareObjects(context);
+  const store = await context.store(destination);
+  const key = await context.key();
+  const file = await store.keyFile(signal);
+  if (!file && context.catalog.get(`seen:${destination}`) === context.begun.keyFile.repository) {
+    throw new HoldfastError('DestinationLost', `${destination}: the repository ${store.prefix} that was here is gone`, {
+      hint: `Mount or reconnect it. If it was emptied on purpose: holdfast destinations adopt ${destination}`,
+    });
+  }
+  if (file?.repository !== context.begun.keyFile.repository) {
+    const { claimRepository } = await import('./key-setup.js');
+    const options = { takeOver: context.begun.options.takeOver === true };
+    await claimRepository(context.host, context.begun.job, store, context.begun.keyFile, options, signal);
+  }
+  const others: Store[] = [];
+  for (const name of context.job.destinations) if (name !== destination) others.push(await context.store(name));
+  const answer = await settle(context.catalog, store, key, prepared.needs, prepared.indexes.filter((id) => indexName(id) !== prepared.index?.name), {
+    spoolFile: (pack) => {
+      const name = spoolFiles.pack(context.folder, pack);
+      return fileSize(name) === undefined ? undefined : name;
+    },
+    others,
+    scratch: context.folder,
+  }, signal, onProgress);
+  if (prepared.index) {
+    await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
+    context.catalog.addPresence(destination, prepared.index.name, fileSize(spoolFiles.object(context.folder, 'index')) ?? 0);
+  }
+  await putOnce(store, prepared.root.name, spoolFiles.object(context.folder, 'root'), signal);
+  context.catalog.addPresence(destination, prepared.root.name, fileSize(spoolFiles.object(context.folder, 'root')) ?? 0);
+  const root = parseRoot(readFileSync(spoolFiles.object(context.folder, 'root.json')), prepared.root.name);
+  context.catalog.putSnapshot({ id: root.id, seq: root.seq, name: prepared.root.name, sha256: prepared.root.sha256, root });
+  return answer;
+}
+
+async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {
+  const size = fileSize(file);
+  if (size === undefined) throw new HoldfastError('SpoolLost', `${file} is gone from the spool`);
+  const bytes = readFileSync(file);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await store.destination.put(store.key(name), { bytes }, { sha256, signal });
+}
+
+/** Brings every needed pack and index to `store`; lists first, and believes only the listing. */
+export async function settle(
+  catalog: Catalog,
+  store: Store,
+  key: RepositoryKey | undefined,
+  packs: readonly string[],
+  indexes: readonly string[],
+  suppliers: Suppliers,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<CommitAnswer> {
+  const listed = new Map<string, number>();
+  for await (const { name, size } of store.list('', signal)) listed.set(name, size);
+  catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
+  await refuseMarked(store, key, listed, new Set(packs), signal);
+  const answer: CommitAnswer = { healed: 0, healedBytes: 0 };
+  const sizes = catalog.packSizes(packs);
+  const missing = packs.filter((pack) => {
+    const size = sizes.get(pack);
+    return size === undefined || listed.get(packName(pack)) !== size;
+  });
+  for (const pack of missing) {
+    signal.throwIfAborted();
+    const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+    catalog.addPresence(store.name, packName(pack), bytes);
+    answer.healed++;
+    answer.healedBytes += bytes;
+  }
+  for (const index of indexes) {
+    const name = indexName(index);
+    if (listed.has(name)) continue;
+    const from = await firstWith(suppliers.others, name, signal);
+    const bytes = await from.destination.read(from.key(name), { maxBytes: 1 << 30, signal });
+    await store.destination.put(store.key(name), { bytes }, { signal });
+    catalog.addPresence(store.name, name, bytes.length);
+    answer.healed++;
+    answer.healedBytes += bytes.length;
+  }
+  return answer;
+}
+
+const isData = (name: string): boolean => packHashOf(name) !== undefined || indexIdOf(name) !== undefined || name.startsWith('snapshots/');
+
+/** A pack marked for deletion since the run began is not to be relied on. */
+async function refuseMarked(
+  store: Store,
+  key: RepositoryKey | undefined,
+  listed: ReadonlyMap<string, number>,
+  needed: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const name of listed.keys()) {
+    if (deletionIdOf(name) === undefined) continue;
+    const record: DeletionRecord = parseDeletion(await store.readMeta(key, 'deletion', name, deletionLimit, signal), `${store.name}: ${name}`);
+    if (record.done) continue;
+    const pack = record.packs.find((marked) => needed.has(marked));
+    if (pack !== undefined) throw new HoldfastError('SpoolLost', `${store.name}: pack ${pack} was marked for deletion while the run went on`);
+  }
+}
+
+async function firstWith(stores: readonly Store[], name: string, signal: AbortSignal): Promise<Store> {
+  let failure: unknown;
+  for (const store of stores) {
+    try {
+      if (await store.stat(name, signal)) return store;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure ?? new HoldfastError('ObjectMissing', `${name} is at no destination`, { hint: "Run 'holdfast backup JOB --full' to store everything anew." });
+}
+
+async function heal(
+  catalog: Catalog,
+  store: Store,
+  pack: string,
+  suppliers: Suppliers,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<number> {
+  const local = suppliers.spoolFile(pack);
+  if (local !== undefined) {
+    await store.putPack(pack, local, { signal, onProgress });
+    return fileSize(local) ?? 0;
+  }
+  let failure: unknown;
+  for (const other of suppliers.others) {
+    const scratch = path.join(suppliers.scratch, `.heal-${store.name}-${pack}`);
+    try {
+      const hash = createHash('sha256');
+      let bytes = 0;
+      const meter = new Transform({
+        transform(part: Buffer, _encoding, done) {
+          hash.update(part);
+          bytes += part.length;
+          onProgress(0);
+          done(null, part);
+        },
+      });
+      await pipeline(await other.destination.get(other.key(packName(pack)), { signal }), meter, createWriteStream(scratch, { mode: 0o600, flush: true }));
+      if (hash.digest('hex') !== pack) throw new HoldfastError('IntegrityMismatch', `${other.name}: pack ${pack} is damaged`);
+      await store.putPack(pack, scratch, { signal, onProgress });
+      return bytes;
+    } catch (error) {
+      signal.throwIfAborted();
+      failure ??= error;
+      if (error instanceof HoldfastError && error.code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
+    } finally {
+      await rm(scratch, { force: true });
+    }
+  }
+  throw (
+    failure ??
+    new HoldfastError('SpoolLost', `pack ${pack} is neither in the spool nor at another destination`, {
+      hint: 'The run starts again from the sources.',
+    })
+  );
+}

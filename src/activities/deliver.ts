@@ -1,0 +1,49 @@
+import { rmSync } from 'node:fs';
+import { HoldfastError } from '../errors.js';
+import { commitRun } from './commit.js';
+import type { Host } from './host.js';
+import { RunContext, runFolder } from './run-context.js';
+
+export interface DeliverAnswer {
+  delivered: string[];
+  left: number;
+}
+
+/** Brings every snapshot a destination missed to it, oldest first, from the spool or from another destination. */
+export async function deliver(
+  host: Host,
+  job: string,
+  destination: string,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<DeliverAnswer> {
+  const delivered: string[] = [];
+  for (const run of host.history.owed(job, destination)) {
+    signal.throwIfAborted();
+    try {
+      const context = RunContext.load(host, run);
+      const answer = await commitRun(context, destination, signal, onProgress);
+      markDelivered(host, run, destination, answer.healed, answer.healedBytes, context.begun.snapshot);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'SpoolLost') throw error;
+      // What no destination and no spool holds any more cannot be delivered: the next run stores it again.
+      host.log.warn({ run, destination, reason: error.message }, 'a missed snapshot cannot be delivered any more');
+    }
+    host.history.settleDebt(job, destination, run);
+    if (!host.history.isOwed(run)) rmSync(runFolder(host.config.spool.path, run), { recursive: true, force: true });
+    delivered.push(run);
+  }
+  return { delivered, left: host.history.owed(job, destination).length };
+}
+
+function markDelivered(host: Host, run: string, destination: string, packs: number, bytes: number, snapshot: string): void {
+  const document = host.history.get(run);
+  if (!document) return;
+  host.history.put(host.config.host, {
+    ...document,
+    snapshot,
+    destinations: document.destinations.map((entry) =>
+      entry.name === destination ? { ...entry, status: 'healed', packs: entry.packs + packs, bytes: entry.bytes + bytes, error: null } : entry,
+    ),
+  });
+}

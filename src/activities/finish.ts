@@ -1,0 +1,81 @@
+import { readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import type { DestinationProgress, RunDocument, RunStatus, Totals, Warning } from '../workflows/types.js';
+import { emptyDocument } from './document.js';
+import type { Host } from './host.js';
+import { collectProblems, keepManifests } from './manifest.js';
+import { RunContext, runFolder } from './run-context.js';
+import { HoldfastError } from '../errors.js';
+import type { BackupInput } from '../workflows/types.js';
+
+export interface FinishRequest {
+  input: BackupInput;
+  run: string;
+  status: RunStatus;
+  startedAt: string;
+  endedAt: string;
+  destinations: DestinationProgress[];
+  totals: Totals;
+  warnings: Warning[];
+  error?: { code: string; message: string; hint?: string };
+  joined?: string;
+}
+
+const maxWarnings = 200;
+
+/** Ends a run: its document goes to the history, its manifests are kept for the next run, its lock and its spool are freed. */
+export async function finish(host: Host, request: FinishRequest): Promise<RunDocument> {
+  const { run, input } = request;
+  let context: RunContext | undefined;
+  try {
+    context = RunContext.load(host, run);
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'SpoolLost') throw error;
+  }
+  const stored = request.destinations.some(({ state }) => state === 'stored' || state === 'healed');
+  const problems = context ? collectProblems(context, maxWarnings) : { problems: [], unreadable: 0, vanished: 0, more: 0 };
+  const warnings: Warning[] = [
+    ...(context?.begun.warnings ?? []),
+    ...request.warnings,
+    ...problems.problems.map(({ code, path: where, message }) => ({ code, path: where.slice(0, 512), message: message.slice(0, 300) })),
+  ].slice(0, maxWarnings);
+  if (problems.more > 0) warnings.push({ code: 'MoreProblems', message: `${problems.more} more files had problems` });
+  const { totals } = request;
+  const document: RunDocument = {
+    ...emptyDocument(run, input.job, request.startedAt, request.status),
+    snapshot: context && stored ? context.begun.snapshot : null,
+    mode: context?.begun.mode ?? null,
+    files: { total: totals.files, new: totals.newFiles, changed: totals.changedFiles, unreadable: totals.unreadable },
+    bytes: { source: totals.sourceBytes, read: totals.readBytes, new: totals.newBytes, stored: totals.storedBytes },
+    destinations: request.destinations.map(({ name, state, packs, bytes, error }) => ({
+      name,
+      status: state === 'pending' ? 'missed' : state,
+      packs,
+      bytes,
+      error: error ?? null,
+    })),
+    warnings,
+    endedAt: request.endedAt,
+    durationMs: Date.parse(request.endedAt) - Date.parse(request.startedAt),
+    ...(request.joined === undefined ? {} : { joined: request.joined }),
+    ...(request.error ? { error: request.error } : {}),
+  };
+  const owed = request.destinations.filter(({ state }) => state === 'missed').map(({ name }) => name);
+  if (context && stored) await keepManifests(context);
+  const folder = runFolder(host.config.spool.path, run);
+  if (context && owed.length > 0 && request.status !== 'cancelled') {
+    for (const name of owed) host.history.owe(input.job, name, run);
+    for (const name of readdirSync(folder)) {
+      if (!['packs', 'objects', 'config.json', 'begun.json'].includes(name)) rmSync(path.join(folder, name), { recursive: true, force: true });
+    }
+  } else {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  host.history.put(host.config.host, document);
+  host.history.releaseLock(input.job, run);
+  host.log.info(
+    { run, job: input.job, status: request.status, files: document.files, bytes: document.bytes, ms: document.durationMs },
+    `backup of ${input.job} ${request.status}`,
+  );
+  return document;
+}

@@ -1,0 +1,124 @@
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import Database from 'better-sqlite3';
+import type { RunDocument } from '../workflows/types.js';
+
+/**
+ * The host's history of runs and the jobs' locks: `history.db` in the state folder. It survives Temporal's retention and
+ * answers when no server runs.
+ */
+export class History {
+  private readonly db: Database.Database;
+
+  constructor(state: string) {
+    mkdirSync(state, { recursive: true, mode: 0o700 });
+    this.db = new Database(path.join(state, 'history.db'), { timeout: 30_000 });
+    this.db.pragma('journal_mode = WAL');
+    this.db.pragma('synchronous = NORMAL');
+    this.db.exec(`
+      CREATE TABLE IF NOT EXISTS runs (
+        run TEXT PRIMARY KEY, host TEXT NOT NULL, job TEXT NOT NULL, status TEXT NOT NULL,
+        started TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
+      CREATE INDEX IF NOT EXISTS runs_started ON runs (started);
+      CREATE TABLE IF NOT EXISTS locks (job TEXT PRIMARY KEY, owner TEXT NOT NULL, queued TEXT) WITHOUT ROWID;
+      CREATE TABLE IF NOT EXISTS debts (
+        job TEXT NOT NULL, destination TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (job, destination, run)) WITHOUT ROWID;
+    `);
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  put(host: string, document: RunDocument): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)')
+      .run(document.run, host, document.job, document.status, document.startedAt, JSON.stringify(document));
+  }
+
+  get(run: string): RunDocument | undefined {
+    const row = this.db.prepare<[string], { document: string }>('SELECT document FROM runs WHERE run = ?').get(run);
+    return row ? (JSON.parse(row.document) as RunDocument) : undefined;
+  }
+
+  /** Newest first. */
+  list(filter: { job?: string; limit?: number } = {}): RunDocument[] {
+    const rows = this.db
+      .prepare<[string | null, string | null, number], { document: string }>(
+        'SELECT document FROM runs WHERE (? IS NULL OR job = ?) ORDER BY started DESC LIMIT ?',
+      )
+      .all(filter.job ?? null, filter.job ?? null, filter.limit ?? -1);
+    return rows.map((row) => JSON.parse(row.document) as RunDocument);
+  }
+
+  /** Remembers that `destination` missed the run's snapshot. */
+  owe(job: string, destination: string, run: string): void {
+    this.db.prepare('INSERT OR IGNORE INTO debts VALUES (?, ?, ?)').run(job, destination, run);
+  }
+
+  settleDebt(job: string, destination: string, run: string): void {
+    this.db.prepare('DELETE FROM debts WHERE job = ? AND destination = ? AND run = ?').run(job, destination, run);
+  }
+
+  /** Runs whose snapshots the destination still misses, oldest first. */
+  owed(job: string, destination: string): string[] {
+    return this.db
+      .prepare<[string, string], { run: string }>(
+        'SELECT debts.run FROM debts LEFT JOIN runs ON runs.run = debts.run WHERE debts.job = ? AND destination = ? ORDER BY started, debts.run',
+      )
+      .all(job, destination)
+      .map((row) => row.run);
+  }
+
+  /** Every job and destination with something owed. */
+  debtors(): [job: string, destination: string][] {
+    return this.db
+      .prepare<[], { job: string; destination: string }>('SELECT DISTINCT job, destination FROM debts')
+      .all()
+      .map((row) => [row.job, row.destination]);
+  }
+
+  isOwed(run: string): boolean {
+    return this.db.prepare('SELECT 1 FROM debts WHERE run = ?').get(run) !== undefined;
+  }
+
+  lock(job: string): { owner: string; queued: string | null } | undefined {
+    return this.db.prepare<[string], { owner: string; queued: string | null }>('SELECT owner, queued FROM locks WHERE job = ?').get(job);
+  }
+
+  /** Takes the job's lock when it is free or held by `stale`; true when `owner` holds it afterwards. */
+  takeLock(job: string, owner: string, stale?: string): boolean {
+    return this.db
+      .transaction(() => {
+        const held = this.lock(job);
+        if (held && held.owner !== owner && held.owner !== stale) return false;
+        const queued = held?.queued === owner ? null : (held?.queued ?? null);
+        this.db.prepare('INSERT OR REPLACE INTO locks VALUES (?, ?, ?)').run(job, owner, queued);
+        return true;
+      })
+      .immediate();
+  }
+
+  /** Waits as the one queued run of the job; false when `other` than the stale one waits already. */
+  queue(job: string, run: string, stale?: string): boolean {
+    return this.db
+      .transaction(() => {
+        const held = this.lock(job);
+        if (!held) return true;
+        if (held.queued !== null && held.queued !== run && held.queued !== stale) return false;
+        this.db.prepare('UPDATE locks SET queued = ? WHERE job = ?').run(run, job);
+        return true;
+      })
+      .immediate();
+  }
+
+  /** Frees the lock, or hands it to the run that waits. */
+  releaseLock(job: string, owner: string): void {
+    this.db
+      .transaction(() => {
+        this.db.prepare('UPDATE locks SET owner = queued, queued = NULL WHERE job = ? AND owner = ? AND queued IS NOT NULL').run(job, owner);
+        this.db.prepare('DELETE FROM locks WHERE job = ? AND owner = ?').run(job, owner);
+      })
+      .immediate();
+  }
+}

@@ -1,0 +1,139 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { type LoadedConfig, loadConfig } from '../config/load.js';
+import type { Config, DestinationConfig } from '../config/schema.js';
+import { resolveSecret, resolveSecrets, unmask } from '../config/secrets.js';
+import type { Destination } from '../destinations/destination.js';
+import { openDestination } from '../destinations/open.js';
+import { errnoOf } from '../errors.js';
+import { Catalog } from '../repository/catalog.js';
+import { type KeyFile, unlock } from '../repository/keys.js';
+import type { RepositoryKey } from '../repository/seal.js';
+import { History } from './history.js';
+
+/** What every activity of this host shares: config, catalogs, open destinations, unlocked keys. */
+export class Host {
+  readonly history: History;
+  private readonly opened = new Map<string, { config: string; destination: Promise<Destination> }>();
+  private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
+  private readonly catalogs = new Map<string, Catalog>();
+
+  constructor(
+    private loaded: LoadedConfig,
+    /** For asking whether another run is still alive; absent in tests of single activities. */
+    readonly client: Client | undefined,
+    readonly log: Logger,
+  ) {
+    this.history = new History(this.config.state);
+  }
+
+  get config(): Config {
+    return this.loaded.config;
+  }
+
+  get configHash(): string {
+    return this.loaded.hash;
+  }
+
+  get configPath(): string {
+    return this.loaded.path;
+  }
+
+  get state(): string {
+    return this.config.state;
+  }
+
+  /** Reads the config file again, so that each run starts from what it says now. */
+  reload(): LoadedConfig {
+    this.loaded = loadConfig(this.loaded.path);
+    return this.loaded;
+  }
+
+  /** This state folder's id, which owns repositories. */
+  stateId(): string {
+    const file = path.join(this.state, 'id');
+    try {
+      return readFileSync(file, 'utf8').trim();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    mkdirSync(this.state, { recursive: true, mode: 0o700 });
+    try {
+      writeFileSync(file, `${randomUUID()}\n`, { mode: 0o600, flag: 'wx' });
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    }
+    return readFileSync(file, 'utf8').trim();
+  }
+
+  catalogFile(job: string): string {
+    return path.join(this.state, 'catalog', `${job}.db`);
+  }
+
+  catalog(job: string): Catalog {
+    let catalog = this.catalogs.get(job);
+    if (!catalog) {
+      catalog = new Catalog(this.catalogFile(job));
+      this.catalogs.set(job, catalog);
+    }
+    return catalog;
+  }
+
+  keyFilePath(job: string): string {
+    return path.join(this.state, 'keys', `${job}.json`);
+  }
+
+  /** Where a job's newest manifests are kept as plain files. */
+  manifestFolder(job: string): string {
+    return path.join(this.state, 'manifests', job);
+  }
+
+  /** The destination as the frozen config describes it, with secrets resolved now. Kept open while nothing changes. */
+  async destination(name: string, frozen: DestinationConfig): Promise<Destination> {
+    const live = unmask(frozen, this.config.destinations[name]);
+    const resolved = await resolveSecrets(live, `destinations.${name}`);
+    const config = JSON.stringify(resolved);
+    const known = this.opened.get(name);
+    if (known?.config === config) return known.destination;
+    const destination = openDestination(name, resolved);
+    this.opened.set(name, { config, destination });
+    if (known) void known.destination.then((old) => old.close()).catch(() => undefined);
+    return destination;
+  }
+
+  /** Makes the root folder of a destination that no run of this job has ever used. */
+  async prepareDestination(name: string, frozen: DestinationConfig): Promise<void> {
+    await (await this.destination(name, frozen)).ensureRoot();
+  }
+
+  async passphrase(frozen: string | undefined): Promise<string | undefined> {
+    if (frozen === undefined) return undefined;
+    const live = unmask({ encryption: { passphrase: frozen } }, this.config);
+    return resolveSecret(live.encryption.passphrase, 'encryption.passphrase');
+  }
+
+  /** The repository key; scrypt runs once per key file and passphrase. */
+  async unlock(file: KeyFile, passphrase: string | undefined): Promise<RepositoryKey | undefined> {
+    const id = createHash('sha256')
+      .update(JSON.stringify([file.repository, file.slots, passphrase ?? null]))
+      .digest('hex');
+    let key = this.keys.get(id);
+    if (!key) {
+      key = unlock(file, passphrase);
+      this.keys.set(id, key);
+      key.catch(() => this.keys.delete(id));
+    }
+    return key;
+  }
+
+  async close(): Promise<void> {
+    for (const { destination } of this.opened.values()) {
+      await destination.then((open) => open.close()).catch((error: unknown) => this.log.debug({ error }, 'closing a destination'));
+    }
+    for (const catalog of this.catalogs.values()) catalog.close();
+    this.history.close();
+  }
+}

@@ -1,0 +1,258 @@
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import path from 'node:path';
+import { errnoOf, HoldfastError } from '../errors.js';
+import { bootId } from '../platform/boot.js';
+import { indexPackLine } from '../repository/index-file.js';
+import { indexName, snapshotName } from '../repository/layout.js';
+import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
+import { sealMeta } from '../repository/store.js';
+import { version } from '../version.js';
+import { codecOf, fileSize } from './batch.js';
+import { writeDurable } from './durable.js';
+import type { RunContext, SourcePlan } from './run-context.js';
+import { readLines } from '../repository/lines.js';
+import { readJson, writeJson } from './threads/line-writer.js';
+import type { MergeResult } from './threads/merge-task.js';
+import type { TaskGroup } from './threads/pool.js';
+import { type LaneResult, type PlainPack, type Problem, spoolFiles } from './threads/spool-files.js';
+
+/** One source's finished manifest. */
+export interface SourceManifest {
+  name: string;
+  parts: ManifestPart[];
+  entries: number;
+  files: number;
+  bytes: number;
+  needs: string[];
+  torn: string[];
+  /** The manifest is the parent's, chunk for chunk. */
+  identicalTo?: string;
+}
+
+export interface ManifestRecord {
+  boot: string;
+  packs: PlainPack[];
+  sources: SourceManifest[];
+}
+
+/** What `commit` needs: names, sizes and needs of the sealed index and root. */
+export interface Prepared {
+  root: { name: string; sha256: string };
+  index?: { name: string };
+  indexes: string[];
+  needs: string[];
+}
+
+/** Puts each source's manifest together; returns how many packs of manifest there are to seal. */
+export async function mergeManifests(context: RunContext, group: TaskGroup): Promise<{ packs: number }> {
+  const file = spoolFiles.manifestResult(context.folder);
+  const known = readJson<ManifestRecord>(file);
+  if (known && known.packs.every((pack) => isThere(context, pack, known.boot))) return { packs: known.packs.length };
+  const plan = context.plan();
+  const record: ManifestRecord = { boot: bootId(), packs: [], sources: [] };
+  for (const [number, source] of plan.sources.entries()) {
+    if (source.error || !source.walk) continue;
+    const same = source.walk.identical ? await parentManifest(context, source) : undefined;
+    if (same) {
+      record.sources.push(same);
+      continue;
+    }
+    const lanes: { batch: number; lane: number }[] = [];
+    for (let batch = source.firstBatch; batch < source.firstBatch + source.batches; batch++) {
+      plan.batches[batch]?.lanes.forEach((_, lane) => {
+        lanes.push({ batch, lane });
+      });
+    }
+    const { packs, boot: _, ...merged }: MergeResult = await group.run('mergeTask', {
+      run: context.folder,
+      source: number,
+      lanes,
+      generation: context.begun.generation,
+      codec: codecOf(context.job.compression),
+      catalog: context.catalogFile,
+      indexes: context.begun.indexes,
+      ownIndex: context.begun.ownIndex,
+    });
+    record.packs.push(...packs);
+    record.sources.push({ name: source.name, ...merged });
+  }
+  writeJson(file, record);
+  if (record.packs.length === 0) await prepareObjects(context);
+  return { packs: record.packs.length };
+}
+
+function isThere(context: RunContext, pack: PlainPack, boot: string): boolean {
+  const file = spoolFiles.plainPack(context.folder, pack.name);
+  return existsSync(`${file}.sealed`) || (boot === bootId() && fileSize(file) === pack.compressed);
+}
+
+/** The parent's manifest as this source's own, when the walk found every line in it. */
+async function parentManifest(context: RunContext, source: SourcePlan): Promise<SourceManifest | undefined> {
+  const root = source.parent === undefined ? undefined : context.catalog.snapshot(source.parent)?.root;
+  const result = root?.sources.find(({ name }) => name === source.name);
+  if (!root || !result || !source.walk) return undefined;
+  const needs = readJson<string[]>(needsFile(context, root.id, source.name));
+  if (!needs || !root.indexes.every((index) => context.begun.indexes.includes(index))) return undefined;
+  return {
+    name: source.name,
+    parts: result.manifest,
+    entries: source.walk.entries,
+    files: source.walk.files,
+    bytes: source.walk.bytes,
+    needs,
+    torn: [],
+    identicalTo: root.id,
+  };
+}
+
+const needsFile = (context: RunContext, snapshot: string, source: string): string =>
+  path.join(context.host.manifestFolder(context.begun.job), `${snapshot}-${source}.needs.json`);
+
+/** Every problem the walk and the lanes met, first ones first; `more` counts those beyond `limit`. */
+export function collectProblems(context: RunContext, limit: number): { problems: Problem[]; unreadable: number; vanished: number; more: number } {
+  const plan = readJson<{ sources: SourcePlan[]; batches: { lanes: unknown[] }[] }>(spoolFiles.plan(context.folder));
+  const problems: Problem[] = [];
+  let unreadable = 0;
+  let vanished = 0;
+  let more = 0;
+  const add = (problem: Problem): void => {
+    if (problem.code === 'Unreadable') unreadable++;
+    if (problem.code === 'Vanished') vanished++;
+    if (problems.length < limit) problems.push(problem);
+    else more++;
+  };
+  for (const number of plan?.sources.keys() ?? []) {
+    const file = spoolFiles.problems(context.folder, number);
+    if (existsSync(file)) for (const line of readLines(file)) add(JSON.parse(line) as Problem);
+  }
+  for (const [batch, { lanes }] of plan?.batches.entries() ?? []) {
+    for (const lane of lanes.keys()) {
+      const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
+      for (const problem of result?.problems ?? []) add(problem);
+      more += result?.problemsLeftOut ?? 0;
+    }
+  }
+  const merged = readJson<ManifestRecord>(spoolFiles.manifestResult(context.folder));
+  for (const source of merged?.sources ?? []) {
+    for (const torn of source.torn) add({ code: 'Changed', path: torn, message: 'changed while its parts were read' });
+  }
+  return { problems, unreadable, vanished, more };
+}
+
+/** Builds and seals the index and the root, once: every destination gets the same bytes. */
+export async function prepareObjects(context: RunContext): Promise<Prepared> {
+  const file = spoolFiles.object(context.folder, 'prepared.json');
+  const known = readJson<Prepared>(file);
+  if (known) return known;
+  const record = readJson<ManifestRecord>(spoolFiles.manifestResult(context.folder));
+  if (!record) throw new HoldfastError('SpoolLost', `the manifest of ${context.run} is gone from the spool`);
+  const { begun, catalog } = context;
+  const plan = context.plan();
+  const key = await context.key();
+  const own = catalog.packsOf(begun.ownIndex);
+  const indexes = own.length > 0 ? [...begun.indexes, begun.ownIndex] : begun.indexes;
+  if (own.length > 0) {
+    const lines: string[] = [];
+    for (const pack of catalog.indexPacks(begun.ownIndex)) lines.push(indexPackLine(pack));
+    const sealed = await sealMeta(key, 'index', indexName(begun.ownIndex), Buffer.from(`${lines.join('\n')}\n`, 'utf8'));
+    writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
+  }
+  const { unreadable } = collectProblems(context, 0);
+  const sources = plan.sources.map((source, number): SourceResult => {
+    const manifest = record.sources.find(({ name }) => name === source.name);
+    const config = context.job.sources[number];
+    return {
+      name: source.name,
+      type: config?.type ?? 'files',
+      paths: config?.paths ?? [],
+      complete: source.error === undefined && unreadableOf(context, number, source) === 0,
+      files: manifest?.files ?? 0,
+      entries: manifest?.entries ?? 0,
+      bytes: manifest?.bytes ?? 0,
+      unreadable: unreadableOf(context, number, source),
+      ...(source.error ? { error: source.error } : {}),
+      manifest: manifest?.parts ?? [],
+    };
+  });
+  const newest = catalog.snapshots()[0];
+  const { destinations, ...config } = { ...context.job, host: begun.host };
+  const root: Root = {
+    format: 1,
+    id: begun.snapshot,
+    repository: begun.keyFile.repository,
+    host: begun.host,
+    job: begun.job,
+    seq: begun.seq,
+    ...(newest ? { previous: { id: newest.id, sha256: newest.sha256 } } : {}),
+    run: context.run,
+    time: begun.startedAt,
+    endedAt: new Date().toISOString(),
+    mode: begun.mode,
+    generation: begun.generation,
+    indexes,
+    complete: plan.sources.every((source) => source.error === undefined) && unreadable === 0,
+    files: sources.reduce((sum, source) => sum + source.files, 0),
+    bytes: sources.reduce((sum, source) => sum + source.bytes, 0),
+    sources,
+    config: { job: config, destinations: Object.fromEntries(destinations.map((name) => [name, context.destinationConfig(name)])) },
+    version,
+  };
+  const json = rootBytes(root);
+  const name = snapshotName(new Date(begun.startedAt), begun.snapshot);
+  writeDurable(spoolFiles.object(context.folder, 'root.json'), json);
+  writeDurable(spoolFiles.object(context.folder, 'root'), await sealMeta(key, 'snapshot', name, json));
+  const prepared: Prepared = {
+    root: { name, sha256: rootHash(json) },
+    ...(own.length > 0 ? { index: { name: indexName(begun.ownIndex) } } : {}),
+    indexes,
+    needs: [...new Set(record.sources.flatMap((source) => source.needs))],
+  };
+  writeJson(file, prepared, true);
+  return prepared;
+}
+
+function unreadableOf(context: RunContext, number: number, source: SourcePlan): number {
+  let lanes = 0;
+  for (let batch = source.firstBatch; batch < source.firstBatch + source.batches; batch++) {
+    for (const lane of context.plan().batches[batch]?.lanes.keys() ?? []) {
+      const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
+      lanes += result?.problems.filter((problem) => problem.code === 'Unreadable').length ?? 0;
+    }
+  }
+  void number;
+  return (source.walk?.unreadable ?? 0) + lanes;
+}
+
+/** Keeps this snapshot's manifests for the next run to compare with, and drops those no run will ask for. */
+export async function keepManifests(context: RunContext): Promise<void> {
+  const record = readJson<ManifestRecord>(spoolFiles.manifestResult(context.folder));
+  if (!record) return;
+  const folder = context.host.manifestFolder(context.begun.job);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const plan = context.plan();
+  for (const source of record.sources) {
+    const number = plan.sources.findIndex(({ name }) => name === source.name);
+    const target = path.join(folder, `${context.begun.snapshot}-${source.name}.ndjson`);
+    if (source.identicalTo === undefined) await moveFile(spoolFiles.manifest(context.folder, number), target);
+    else await moveFile(path.join(folder, `${source.identicalTo}-${source.name}.ndjson`), target);
+    writeJson(needsFile(context, context.begun.snapshot, source.name), source.needs);
+    const complete = plan.sources[number]?.error === undefined && unreadableOf(context, number, plan.sources[number]!) === 0;
+    if (!complete) continue;
+    for (const name of readdirSync(folder)) {
+      const other = /^([0-9a-f]{16})-(.*?)(\.needs\.json|\.ndjson)$/.exec(name);
+      if (other?.[2] === source.name && other[1] !== context.begun.snapshot) rmSync(path.join(folder, name), { force: true });
+    }
+  }
+}
+
+async function moveFile(from: string, to: string): Promise<void> {
+  if (existsSync(to)) return;
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (errnoOf(error) !== 'EXDEV') throw error;
+    await copyFile(from, `${to}.tmp`);
+    renameSync(`${to}.tmp`, to);
+  }
+}

@@ -1,0 +1,100 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { automaticExcludes } from '../config/overlaps.js';
+import { HoldfastError } from '../errors.js';
+import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
+import { restoreManifest } from './parent-manifest.js';
+import { readJson, writeJson } from './threads/line-writer.js';
+import type { TaskGroup } from './threads/pool.js';
+import { spoolFiles } from './threads/spool-files.js';
+import type { WalkResult } from './threads/walk-task.js';
+
+/** Content in one batch, bytes of source. */
+export const batchBytes = 256 * 1024 * 1024;
+/** Content that one thread reads in one go. */
+export const laneBytes = 64 * 1024 * 1024;
+
+export interface SnapshotAnswer {
+  batches: number;
+  files: number;
+  entries: number;
+  bytes: number;
+  newFiles: number;
+  changedFiles: number;
+  toRead: number;
+  unreadable: number;
+  failedSources: { name: string; code: string; message: string }[];
+  sources: number;
+}
+
+/** Walks every source against its parent and writes the plan of what is to be read. */
+export async function snapshot(context: RunContext, group: TaskGroup, signal: AbortSignal): Promise<SnapshotAnswer> {
+  const known = readJson<RunPlan>(spoolFiles.plan(context.folder));
+  const plan = known ?? (await walkAll(context, group, signal));
+  if (!known) writeJson(spoolFiles.plan(context.folder), plan);
+  const sum = (pick: (walk: Omit<WalkResult, 'batches'>) => number): number =>
+    plan.sources.reduce((total, source) => total + (source.walk ? pick(source.walk) : 0), 0);
+  return {
+    batches: plan.batches.length,
+    files: sum((walk) => walk.files),
+    entries: sum((walk) => walk.entries),
+    bytes: sum((walk) => walk.bytes),
+    newFiles: sum((walk) => walk.newFiles),
+    changedFiles: sum((walk) => walk.changedFiles),
+    toRead: sum((walk) => walk.toRead),
+    unreadable: sum((walk) => walk.unreadable),
+    failedSources: plan.sources.flatMap(({ name, error }) => (error ? [{ name, ...error }] : [])),
+    sources: plan.sources.length,
+  };
+}
+
+async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSignal): Promise<RunPlan> {
+  const { begun, job } = context;
+  const plan: RunPlan = { sources: [], batches: [] };
+  for (const [number, source] of job.sources.entries()) {
+    signal.throwIfAborted();
+    const planned: SourcePlan = { name: source.name, firstBatch: plan.batches.length, batches: 0 };
+    plan.sources.push(planned);
+    try {
+      const parent = await parentOf(context, source.name, signal);
+      const { batches, ...walk } = await group.run('walkTask', {
+        run: context.folder,
+        source: number,
+        options: {
+          paths: source.paths,
+          include: source.include,
+          exclude: [...source.exclude, ...automaticExcludes(context.host.config, source.paths)],
+          excludeIfPresent: source.excludeIfPresent,
+          oneFileSystem: source.oneFileSystem,
+        },
+        detect: source.detect,
+        parent: parent?.file,
+        verify: begun.allPresent && begun.mode === 'incremental' ? undefined : { catalog: context.catalogFile, indexes: begun.indexes },
+        reread: begun.options.reread === true,
+        firstBatch: plan.batches.length,
+        batchBytes,
+        laneBytes,
+      });
+      planned.walk = walk;
+      planned.parent = parent?.snapshot;
+      planned.batches = batches.length;
+      plan.batches.push(...batches);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || (error.code !== 'SourceMissing' && error.code !== 'SourceFailed')) throw error;
+      planned.error = { code: error.code, message: error.message };
+    }
+  }
+  return plan;
+}
+
+async function parentOf(
+  context: RunContext,
+  source: string,
+  signal: AbortSignal,
+): Promise<{ file: string; snapshot: string } | undefined> {
+  const id = context.begun.parents[source];
+  if (id === undefined) return undefined;
+  const file = path.join(context.host.manifestFolder(context.begun.job), `${id}-${source}.ndjson`);
+  if (!existsSync(file)) await restoreManifest(context, id, source, file, signal);
+  return { file, snapshot: id };
+}

@@ -1,0 +1,89 @@
+import path from 'node:path';
+import type { ChunkPlace } from '../../repository/pack-writer.js';
+
+/** Names inside a run's spool folder. */
+export const spoolFiles = {
+  config: (run: string) => path.join(run, 'config.json'),
+  begun: (run: string) => path.join(run, 'begun.json'),
+  plan: (run: string) => path.join(run, 'plan.json'),
+  entries: (run: string, source: number) => path.join(run, `source-${source}`, 'entries'),
+  problems: (run: string, source: number) => path.join(run, `source-${source}`, 'problems.ndjson'),
+  manifest: (run: string, source: number) => path.join(run, `source-${source}`, 'manifest.ndjson'),
+  lanePlan: (run: string, batch: number, lane: number) => path.join(run, 'plan', `${batch}-${lane}.ndjson`),
+  laneLines: (run: string, batch: number, lane: number) => path.join(run, 'lanes', `${batch}-${lane}.lines`),
+  laneResult: (run: string, batch: number, lane: number) => path.join(run, 'lanes', `${batch}-${lane}.json`),
+  manifestResult: (run: string) => path.join(run, 'manifest.json'),
+  sealed: (run: string, group: string) => path.join(run, 'sealed', `${group}.json`),
+  plainPack: (run: string, name: string) => path.join(run, 'plain', name),
+  pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
+  object: (run: string, name: string) => path.join(run, 'objects', name),
+} as const;
+
+export const spoolFolders = ['plan', 'lanes', 'sealed', 'plain', 'packs', 'objects'] as const;
+
+/** A lane: one stretch of files in directory order, read by one thread. */
+export interface LanePlan {
+  source: number;
+  files: number;
+  bytes: number;
+}
+
+export interface BatchPlan {
+  lanes: LanePlan[];
+  bytes: number;
+}
+
+/** One file, or one stretch of a large file, to read. */
+export interface LaneItem {
+  /** The entry as the walk saw it, as a manifest line without chunks. */
+  entry: string;
+  /** Byte range [from, to) of a file read in several stretches; `to` absent in the last. */
+  from?: number;
+  to?: number;
+}
+
+/** What a lane reports for a stretch of a large file; whole files report their manifest line itself. */
+export interface Segment {
+  head: string;
+  stat: string;
+  size: number;
+  chunks: string[];
+  holes: [string, string][];
+  changed: boolean;
+  xattrs?: [string, string][];
+}
+
+export interface Problem {
+  code: 'Unreadable' | 'Vanished' | 'Changed' | 'Unsupported';
+  path: string;
+  message: string;
+}
+
+/** A pack in its compressed, not yet encrypted form. */
+export interface PlainPack {
+  /** File name in `plain`. */
+  name: string;
+  kind: 'data' | 'manifest';
+  plain: number;
+  /** Bytes of the file. */
+  compressed: number;
+  content: number;
+  chunks: ChunkPlace[];
+}
+
+export interface LaneResult {
+  /** The system's boot id: what was not fsynced counts only until the next boot. */
+  boot: string;
+  packs: PlainPack[];
+  problems: Problem[];
+  problemsLeftOut: number;
+  files: number;
+  read: number;
+  fresh: number;
+}
+
+export interface SealedPack {
+  pack: string;
+  size: number;
+  kind: 'data' | 'manifest';
+}

@@ -1,0 +1,41 @@
+import type { Command } from 'commander';
+import type { Context } from './context.js';
+
+export interface CommandModule {
+  /** Adds arguments, options, subcommands and the action. */
+  register(command: Command, context: Context): void;
+}
+
+export interface CommandEntry {
+  name: string;
+  summary: string;
+  load: () => Promise<CommandModule>;
+}
+
+/** Every command, in the order of the help. */
+export const commands: readonly CommandEntry[] = [
+  { name: 'init', summary: 'write a config and a passphrase to start from', load: () => import('./commands/init.js') },
+  { name: 'up', summary: 'run the server, the worker and the schedules', load: () => import('./commands/up.js') },
+  { name: 'worker', summary: 'run the worker alone', load: () => import('./commands/worker.js') },
+  { name: 'doctor', summary: 'check every part and say what to do', load: () => import('./commands/doctor.js') },
+  { name: 'config', summary: 'check, show or describe the config', load: () => import('./commands/config.js') },
+  { name: 'backup', summary: 'back up jobs and follow the runs', load: () => import('./commands/backup.js') },
+  { name: 'restore', summary: 'restore files from a snapshot', load: () => import('./commands/restore.js') },
+  { name: 'snapshots', summary: 'list snapshots', load: () => import('./commands/snapshots.js') },
+  { name: 'ls', summary: 'list what a snapshot holds', load: () => import('./commands/ls.js') },
+  { name: 'find', summary: 'find files in snapshots', load: () => import('./commands/find.js') },
+  { name: 'diff', summary: 'compare two snapshots', load: () => import('./commands/diff.js') },
+  { name: 'schedule', summary: 'apply, list and control schedules', load: () => import('./commands/schedule.js') },
+  { name: 'runs', summary: 'list, follow and control runs', load: () => import('./commands/runs.js') },
+  { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
+  {
+    name: 'destinations',
+    summary: 'list, test and adopt destinations',
+    load: () => import('./commands/destinations.js'),
+  },
+  {
+    name: 'completion',
+    summary: 'print a completion script for a shell',
+    load: () => import('./commands/completion.js'),
+  },
+];

@@ -1,0 +1,29 @@
+import type { LoadedConfig } from '../config/load.js';
+import type { Session } from '../control/session.js';
+import type { Context } from './context.js';
+
+/** What a session tells on the way, for stderr. */
+export function sessionLog(context: Context): { info(message: string): void; warn(message: string): void } {
+  return { info: (message) => context.say(message), warn: (message) => context.warn(message) };
+}
+
+/** Opens a session for as long as `action` takes; without `worker` only Temporal is brought up. */
+export async function withSession<T>(
+  context: Context,
+  loaded: LoadedConfig,
+  options: { command: string; worker?: boolean },
+  action: (session: Session) => Promise<T>,
+): Promise<T> {
+  const { openSession } = await import('../control/session.js');
+  const session = await openSession(loaded, {
+    worker: options.worker ?? false,
+    command: `holdfast ${options.command}`,
+    log: sessionLog(context),
+    verbose: context.options.verbose,
+  });
+  try {
+    return await action(session);
+  } finally {
+    await session.close();
+  }
+}

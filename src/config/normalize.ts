@@ -1,0 +1,65 @@
+import { hostname } from 'node:os';
+import { basename, join } from 'node:path';
+import { splitCron } from './cron.js';
+import { defaultStateFolder } from './paths.js';
+import type { Config, JobConfig, ParsedConfig, ScheduleConfig, SourceConfig } from './schema.js';
+import { machineTimezone } from './timezone.js';
+
+/** Fills in the defaults that depend on the machine or on other keys: host, state, spool, time zones, names of sources. */
+export function normalize(parsed: ParsedConfig): Config {
+  const state = parsed.state ?? defaultStateFolder();
+  return {
+    host: parsed.host ?? hostName(hostname()),
+    state,
+    spool: { path: parsed.spool.path ?? join(state, 'spool'), max: parsed.spool.max },
+    ...(parsed.temporal === undefined ? {} : { temporal: parsed.temporal }),
+    ...(parsed.encryption === undefined ? {} : { encryption: parsed.encryption }),
+    destinations: parsed.destinations,
+    notify: parsed.notify,
+    jobs: Object.fromEntries(Object.entries(parsed.jobs).map(([name, job]) => [name, normalizeJob(job)])),
+  };
+}
+
+/** A machine's hostname with whatever a host's name may not hold replaced. */
+export function hostName(machine: string): string {
+  const cleaned = machine
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 64);
+  return cleaned === '' ? 'localhost' : cleaned;
+}
+
+function normalizeJob(job: ParsedConfig['jobs'][string]): JobConfig {
+  const { schedule, sources, ...rest } = job;
+  return {
+    ...rest,
+    sources: nameSources(sources),
+    ...(schedule === undefined ? {} : { schedule: normalizeSchedule(schedule) }),
+  };
+}
+
+function normalizeSchedule(schedule: NonNullable<ParsedConfig['jobs'][string]['schedule']>): ScheduleConfig {
+  if ('every' in schedule) return schedule;
+  const { expression, timezone } = splitCron(schedule.cron);
+  return { ...schedule, cron: expression, timezone: timezone ?? schedule.timezone ?? machineTimezone() };
+}
+
+function nameSources(sources: ParsedConfig['jobs'][string]['sources']): SourceConfig[] {
+  const taken = new Set(sources.map((source) => source.name));
+  return sources.map((source) => {
+    if (source.name !== undefined) return { ...source, name: source.name };
+    const base = derivedName(source.paths[0] ?? '');
+    let name = base;
+    for (let count = 2; taken.has(name); count++) name = `${base}-${count}`;
+    taken.add(name);
+    return { ...source, name };
+  });
+}
+
+function derivedName(path: string): string {
+  const cleaned = basename(path)
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[.-]+|-+$/g, '')
+    .slice(0, 60);
+  return cleaned === '' ? 'files' : cleaned;
+}

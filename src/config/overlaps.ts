@@ -1,0 +1,67 @@
+import { relative, sep } from 'node:path';
+import { compilePatterns } from '../sources/files/patterns.js';
+import { isInside, realPath } from './paths.js';
+import type { Config, DestinationConfig, FilesSourceConfig } from './schema.js';
+
+/** Whether `folder`, which is inside the source path `root`, is left out by the source's `exclude`. Patterns must be valid. */
+export function isExcluded(folder: string, root: string, source: FilesSourceConfig): boolean {
+  const top = posix(root);
+  const matcher = compilePatterns(source.exclude, top, source.paths.map(posix));
+  const parts = posix(folder)
+    .slice(top.length)
+    .split('/')
+    .filter((part) => part !== '');
+  let path = top === '/' ? '' : top;
+  for (const part of parts) {
+    path += `/${part}`;
+    if (matcher.matches(path, part, true)) return true;
+  }
+  return false;
+}
+
+/** Patterns to add to a source's `exclude`: the state and spool folders, where they lie inside one of its paths. */
+export function automaticExcludes(config: Pick<Config, 'state' | 'spool'>, paths: readonly string[]): string[] {
+  const patterns = new Set<string>();
+  for (const path of paths) {
+    for (const folder of [config.state, config.spool.path]) {
+      if (relationOf(folder, path) !== 'inside') continue;
+      const below = posix(relative(realPath(path), realPath(folder))).replace(/[\\*?[\]{}!]/g, '\\$&');
+      const root = posix(path);
+      patterns.add(`${root.endsWith('/') ? root : `${root}/`}${below}/`);
+    }
+  }
+  return [...patterns];
+}
+
+function posix(path: string): string {
+  return sep === '\\' ? path.replaceAll('\\', '/') : path;
+}
+
+/** How two folders lie: the same, one inside the other, or apart; symbolic links followed as far as they exist. */
+export function relationOf(a: string, b: string): 'same' | 'inside' | 'around' | 'apart' {
+  const [first, second] = [realPath(a), realPath(b)];
+  const inside = isInside(first, second);
+  const around = isInside(second, first);
+  if (inside) return around ? 'same' : 'inside';
+  return around ? 'around' : 'apart';
+}
+
+/** How the places of two destinations lie; those of different types, or in different buckets, are apart. */
+export function placesOf(a: DestinationConfig, b: DestinationConfig): 'same' | 'nested' | 'apart' {
+  if (a.type === 'local' && b.type === 'local') {
+    const relation = relationOf(a.path, b.path);
+    return relation === 'inside' || relation === 'around' ? 'nested' : relation;
+  }
+  if (a.type === 's3' && b.type === 's3') {
+    if (service(a.endpoint) !== service(b.endpoint) || a.bucket !== b.bucket) return 'apart';
+    if (a.prefix === b.prefix) return 'same';
+    const [short, long] = a.prefix.length < b.prefix.length ? [a.prefix, b.prefix] : [b.prefix, a.prefix];
+    return short === '' || long.startsWith(`${short}/`) ? 'nested' : 'apart';
+  }
+  return 'apart';
+}
+
+function service(endpoint: string | undefined): string {
+  if (endpoint === undefined || !URL.canParse(endpoint)) return endpoint ?? '';
+  return new URL(endpoint).href.replace(/\/+$/, '');
+}

@@ -1,0 +1,20 @@
+import { scheduledInput } from './backup.js';
+import { applySchedules, type ScheduleChange } from './schedules.js';
+import { usableSearchAttributes } from './search-attributes.js';
+import type { Session } from './session.js';
+
+/** Makes this host's schedules match the config; see `applySchedules`. */
+export async function applyConfig(
+  session: Pick<Session, 'loaded' | 'temporal'>,
+  options: { dryRun?: boolean; prune?: boolean } = {},
+): Promise<ScheduleChange[]> {
+  const { config } = session.loaded;
+  const { client, connection, namespace } = session.temporal;
+  return applySchedules(client, {
+    host: config.host,
+    jobs: Object.entries(config.jobs).map(([name, { schedule }]) => ({ name, schedule })),
+    makeAction: (job) => scheduledInput(session, job),
+    searchAttributes: await usableSearchAttributes(connection, namespace),
+    ...options,
+  });
+}

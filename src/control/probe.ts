@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto';
+import { access, constants } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { DestinationConfig } from '../config/schema.js';
+import { resolveSecrets } from '../config/secrets.js';
+import { openDestination } from '../destinations/open.js';
+import { HoldfastError } from '../errors.js';
+
+export interface Probe {
+  /** Milliseconds that writing, reading back and deleting an object took. */
+  tookMs: number;
+  /** The destination's clock minus this machine's, milliseconds. */
+  skewMs: number;
+  space?: { free: number; total: number };
+}
+
+const probeBytes = 64 * 1024;
+const timeoutMs = 60_000;
+
+/**
+ * Writes an object to a destination, reads it back, compares and deletes it. It makes no folder.
+ *
+ * @returns undefined for a folder that does not exist yet and that the first backup will make.
+ * @throws HoldfastError: whatever is wrong with the destination; `IntegrityMismatch` when it gives back something else.
+ */
+export async function probeDestination(name: string, config: DestinationConfig): Promise<Probe | undefined> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`));
+  const key = `.holdfast-probe-${randomBytes(8).toString('hex')}`;
+  const bytes = randomBytes(probeBytes);
+  try {
+    const began = performance.now();
+    try {
+      await destination.put(key, { bytes }, { signal });
+    } catch (error) {
+      if (await isYetToCome(error, config)) return undefined;
+      throw error;
+    }
+    try {
+      const back = await destination.read(key, { maxBytes: probeBytes * 2, signal });
+      if (!back.equals(bytes)) {
+        throw new HoldfastError('IntegrityMismatch', `${name} gives back something else than was written to it`, {
+          hint: 'Do not trust this destination before that is explained.',
+        });
+      }
+    } finally {
+      await destination.delete(key, signal);
+    }
+    const tookMs = performance.now() - began;
+    const asked = Date.now();
+    const there = await destination.now(signal);
+    const skewMs = there.getTime() - (asked + Date.now()) / 2;
+    const space = await destination.space(signal);
+    return { tookMs, skewMs, ...(space === undefined ? {} : { space }) };
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new HoldfastError('DestinationUnreachable', `${name} did not answer within ${timeoutMs / 1000} s`, {
+      hint: 'Check the network and the service.',
+      cause: error,
+    });
+  } finally {
+    await destination.close();
+  }
+}
+
+async function isYetToCome(error: unknown, config: DestinationConfig): Promise<boolean> {
+  if (!(error instanceof HoldfastError) || error.code !== 'DestinationMissing') return false;
+  if (config.type !== 'local' || config.mountPoint !== undefined) return false;
+  return access(dirname(config.path), constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,147 @@
+import type { Logger } from 'pino';
+import { type LoadedConfig, usesEmbeddedServer } from '../config/load.js';
+import { resolveSecrets } from '../config/secrets.js';
+import type { LockHolder } from '../worker/locks.js';
+import { isAlive, type ServerLog } from '../worker/temporal/server.js';
+import { acquireServer, type ServerHandle, upHolder } from '../worker/temporal/share.js';
+import { readRecord, serverPaths } from '../worker/temporal/state.js';
+import { connect, type TemporalClient, type TemporalConfig } from './connection.js';
+import { type HostedWorker, hostWorker, type WorkerRole, workerHolder } from './hosted-worker.js';
+import { openLog } from './log.js';
+
+export interface SessionOptions {
+  /** Host this host's worker for as long as nobody else does. */
+  worker: boolean;
+  /** How this process calls itself to others. */
+  command: string;
+  /** Told what takes its time, such as getting the Temporal server. */
+  log: ServerLog;
+  /** Shows the worker's log on stderr too. */
+  verbose?: boolean;
+  /** What the worker does; default: everything. */
+  roles?: WorkerRole[];
+  /** The worker's log; default: one that is opened when it is needed. */
+  workerLog?: Logger;
+  /** Told once when another process turns out to host the worker. */
+  onWaiting?: (holder: LockHolder | undefined) => void;
+  /** Told when this process hosts the worker. */
+  onReady?: () => void;
+}
+
+/** A command's connection to Temporal, with what had to be brought up for it. */
+export interface Session {
+  readonly loaded: LoadedConfig;
+  readonly temporal: TemporalClient;
+  /** The share in the embedded server; undefined with a configured Temporal. */
+  readonly embedded: ServerHandle | undefined;
+  readonly worker: HostedWorker | undefined;
+  /** Whether somebody, this process or another, hosts this host's worker. Of other machines it knows nothing. */
+  hosted(): boolean;
+  /** Stops what this session brought up and nobody else uses. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Connects to the configured Temporal, or joins or starts the embedded server; with `worker` this process also becomes the
+ * host's worker as soon as no other is.
+ *
+ * @throws HoldfastError `TemporalUnavailable`, `TemporalMissing`, `AuthDenied`, `SecretMissing`.
+ */
+export async function openSession(loaded: LoadedConfig, options: SessionOptions): Promise<Session> {
+  const { config } = loaded;
+  const temporalConfig = await temporalOf(loaded);
+  const embedded =
+    temporalConfig === undefined
+      ? await acquireServer({
+          stateDir: config.state,
+          log: options.log,
+          command: options.command,
+          ...(config.temporal?.ui === undefined ? {} : { uiPort: config.temporal.ui }),
+        })
+      : undefined;
+  try {
+    const temporal = await connect(temporalConfig, embedded);
+    return makeSession(loaded, options, temporalConfig, temporal, embedded);
+  } catch (error) {
+    await embedded?.release();
+    throw error;
+  }
+}
+
+/**
+ * The same without bringing anything up: for commands that only look.
+ *
+ * @returns undefined where the embedded server would have to be started first.
+ */
+export async function openIfUp(loaded: LoadedConfig): Promise<Session | undefined> {
+  const temporalConfig = await temporalOf(loaded);
+  const record = temporalConfig === undefined ? await runningServer(loaded.config.state) : undefined;
+  if (temporalConfig === undefined && record === undefined) return undefined;
+  const silent = { info: () => undefined, warn: () => undefined };
+  const temporal = await connect(temporalConfig, record);
+  return makeSession(loaded, { worker: false, command: 'holdfast', log: silent }, temporalConfig, temporal, undefined);
+}
+
+/** The embedded server that runs on this state folder, whoever started it. */
+export async function runningServer(stateDir: string): Promise<{ address: string; ui: string } | undefined> {
+  const record = await readRecord(serverPaths(stateDir).record);
+  return record !== undefined && (await isAlive(record)) ? record : undefined;
+}
+
+/** `temporal:` with its secrets; undefined when the embedded server serves. */
+export async function temporalOf({ config }: LoadedConfig): Promise<TemporalConfig | undefined> {
+  if (usesEmbeddedServer(config) || config.temporal === undefined) return undefined;
+  return resolveSecrets(config.temporal, 'temporal');
+}
+
+/** Whether `up` or `worker` will take up runs by themselves, without a further command. */
+export function isAttended({ config }: LoadedConfig): boolean {
+  return upHolder(config.state) !== undefined || workerHolder(config.state) !== undefined;
+}
+
+function makeSession(
+  loaded: LoadedConfig,
+  options: SessionOptions,
+  temporalConfig: TemporalConfig | undefined,
+  temporal: TemporalClient,
+  embedded: ServerHandle | undefined,
+): Session {
+  let log = options.workerLog === undefined ? undefined : Promise.resolve(options.workerLog);
+  const openOnce = () => {
+    log ??= openLog(loaded.config.state, {
+      stderr: options.verbose ? 'info' : 'silent',
+      debug: options.verbose ?? false,
+    });
+    return log;
+  };
+  const worker = options.worker
+    ? hostWorker({
+        loaded,
+        client: temporal.client,
+        temporal: temporalConfig,
+        embedded,
+        roles: options.roles ?? ['control', 'host'],
+        command: options.command,
+        log: openOnce,
+        ...(options.onWaiting === undefined ? {} : { onWaiting: options.onWaiting }),
+        ...(options.onReady === undefined ? {} : { onReady: options.onReady }),
+      })
+    : undefined;
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    await worker?.stop();
+    await temporal.close();
+    await embedded?.release();
+  };
+  return {
+    loaded,
+    temporal,
+    embedded,
+    worker,
+    hosted: () => worker?.hosting === true || workerHolder(loaded.config.state) !== undefined,
+    close() {
+      closed ??= close();
+      return closed;
+    },
+  };
+}

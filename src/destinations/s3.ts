@@ -1,0 +1,527 @@
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+  type ServerSideEncryption,
+  type StorageClass,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import { HoldfastError } from '../errors.js';
+import { digestMismatch, type OpenBody, openBody, sha256Of } from './body.js';
+import type { S3DestinationConfig } from './config.js';
+import type { Body, Destination, ObjectInfo, PutOptions } from './destination.js';
+import { checkKey, checkPrefix } from './keys.js';
+import { createClient } from './s3-client.js';
+import { errorName, s3Error, statusOf } from './s3-errors.js';
+import { onceEach, type Section, sendSection } from './s3-upload.js';
+import { collect, emptyStream, guarded, tooLarge } from './streams.js';
+
+const MiB = 1024 * 1024;
+const singleLimit = 64 * MiB;
+const minPart = 16 * MiB;
+const maxParts = 10_000;
+const partsAtOnce = 4;
+/** Exclusive objects are small records; larger ones are trusted to the server's own check. */
+const readBackLimit = 8 * MiB;
+const attempts = 3;
+/** A service that asks for more patience than this gets it from the caller's own retries. */
+const longestWaitMs = 5000;
+
+const repeatable: ReadonlySet<string> = new Set([
+  'DestinationUnreachable',
+  'DestinationFailed',
+  'Throttled',
+  'IntegrityMismatch',
+  'ObjectExists',
+]);
+
+/** A bucket, or the part of one below a prefix, at AWS or any service that speaks S3. */
+export class S3Destination implements Destination {
+  readonly type = 's3';
+  private readonly client: S3Client;
+  private readonly prefix: string;
+  private readonly label: string;
+  private readonly secrets: string[];
+  /** Off once the service has answered that it does not know `If-None-Match`. */
+  private conditional = true;
+
+  /** Throws `ConfigInvalid`. */
+  constructor(
+    readonly name: string,
+    private readonly config: S3DestinationConfig,
+  ) {
+    this.client = createClient(name, config);
+    const path = (config.prefix ?? '').replace(/^\/+|\/+$/g, '');
+    this.prefix = path === '' ? '' : `${path}/`;
+    this.label = `Destination "${name}" (bucket ${config.bucket})`;
+    this.secrets = [config.secretAccessKey, config.sessionToken, config.accessKeyId]
+      .filter((value) => value !== undefined)
+      .filter((value) => value !== '');
+  }
+
+  async ensureRoot(signal?: AbortSignal): Promise<void> {
+    await this.run('looking for the bucket', signal, () => this.checkBucket(signal));
+  }
+
+  async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
+    checkKey(key);
+    const { signal, exclusive } = options;
+    await this.run(`storing ${key}`, signal, async () => {
+      const opened = await openBody(body);
+      try {
+        if (exclusive && (await this.stat(key, signal)) !== undefined) throw this.objectExists(key);
+        if (exclusive && this.conditional) {
+          try {
+            await this.upload(key, opened, options, true);
+          } catch (error) {
+            if (!(error instanceof ConditionUnknown)) throw error;
+            this.conditional = false;
+            await this.upload(key, opened, options, false);
+          }
+        } else {
+          await this.upload(key, opened, options, false);
+        }
+        await this.verify(key, opened, options);
+      } finally {
+        await opened.close();
+      }
+    });
+  }
+
+  async get(key: string, options: { start?: number; end?: number; signal?: AbortSignal } = {}): Promise<Readable> {
+    checkKey(key);
+    const { start = 0, end, signal } = options;
+    const action = `reading ${key}`;
+    if (start === end) return emptyStream();
+    return await this.run(action, signal, async () => {
+      const whole = start === 0 && end === undefined;
+      const range = whole ? undefined : `bytes=${start}-${end === undefined ? '' : end - 1}`;
+      const command = new GetObjectCommand({ ...this.at(key), ...(range !== undefined && { Range: range }) });
+      const answer = await this.client.send(command, { abortSignal: signal });
+      const source = answer.Body;
+      if (!(source instanceof Readable))
+        throw new HoldfastError('DestinationFailed', `${this.label}: no body came for ${key}`);
+      const label = `${key} at destination "${this.name}"`;
+      const length = answer.ContentLength;
+      const problem =
+        length === undefined
+          ? new HoldfastError('DestinationFailed', `${this.label}: the length of ${key} is not told`, {
+              retryable: false,
+            })
+          : range !== undefined && answer.ContentRange === undefined
+            ? new HoldfastError('DestinationFailed', `${this.label}: does not answer ranges`, { retryable: false })
+            : end !== undefined && length < end - start
+              ? new HoldfastError('IntegrityMismatch', `${label} ends at byte ${start + length}, before byte ${end}`)
+              : undefined;
+      if (problem !== undefined || length === undefined) {
+        source.on('error', () => {});
+        source.destroy();
+        throw problem;
+      }
+      const translate = (error: unknown): HoldfastError => this.translate(action, error, signal);
+      return guarded(source, { expected: length, label, translate, signal });
+    });
+  }
+
+  async read(key: string, options: { maxBytes: number; signal?: AbortSignal }): Promise<Buffer> {
+    const label = `${key} at destination "${this.name}"`;
+    const { maxBytes, signal } = options;
+    return await this.run(`reading ${key}`, signal, () =>
+      this.repeat(`reading ${key}`, signal, async () => {
+        const info = await this.stat(key, signal);
+        if (info === undefined)
+          throw new HoldfastError('ObjectMissing', `There is no ${label} (bucket ${this.config.bucket})`);
+        if (info.size > maxBytes) throw tooLarge(label, maxBytes);
+        return await collect(await this.get(key, { signal }), label, maxBytes);
+      }),
+    );
+  }
+
+  async stat(key: string, signal?: AbortSignal): Promise<ObjectInfo | undefined> {
+    checkKey(key);
+    return await this.run(`looking at ${key}`, signal, async () => {
+      try {
+        const head = await this.client.send(new HeadObjectCommand(this.at(key)), { abortSignal: signal });
+        return { key, size: head.ContentLength ?? 0, modified: head.LastModified ?? new Date(0) };
+      } catch (error) {
+        if (statusOf(error) !== 404) throw error;
+        // An answer to HEAD has no body that could tell a missing object from a missing bucket.
+        await this.checkBucket(signal);
+        return undefined;
+      }
+    });
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {
+    checkPrefix(prefix);
+    const action = `listing ${prefix === '' ? 'everything' : prefix}`;
+    let token: string | undefined;
+    do {
+      const command = new ListObjectsV2Command({
+        Bucket: this.config.bucket,
+        Prefix: this.prefix + prefix,
+        ...(token !== undefined && { ContinuationToken: token }),
+      });
+      const page = await this.run(action, signal, () => this.client.send(command, { abortSignal: signal }));
+      for (const { Key, Size, LastModified } of page.Contents ?? []) {
+        // A key ending in a slash is a folder that some other tool made.
+        if (Key === undefined || Key.endsWith('/')) continue;
+        yield { key: Key.slice(this.prefix.length), size: Size ?? 0, modified: LastModified ?? new Date(0) };
+      }
+      const next = page.IsTruncated ? page.NextContinuationToken : undefined;
+      if (page.IsTruncated && (next === undefined || next === token)) {
+        throw new HoldfastError('DestinationFailed', `${this.label}: the listing cannot be continued`);
+      }
+      token = next;
+    } while (token !== undefined);
+  }
+
+  async delete(key: string, signal?: AbortSignal): Promise<void> {
+    checkKey(key);
+    await this.run(`deleting ${key}`, signal, async () => {
+      try {
+        await this.client.send(new DeleteObjectCommand(this.at(key)), { abortSignal: signal });
+      } catch (error) {
+        if (errorName(error) !== 'NoSuchKey') throw error;
+      }
+    });
+  }
+
+  /** From the `Date` header of a listing of at most one object (whole seconds). */
+  async now(signal?: AbortSignal): Promise<Date> {
+    return await this.run('reading the clock', signal, async () => {
+      const command = new ListObjectsV2Command({ Bucket: this.config.bucket, Prefix: this.prefix, MaxKeys: 1 });
+      let date: Date | undefined;
+      command.middlewareStack.add(
+        (next) => async (args) => {
+          const result = await next(args);
+          date = dateHeader(result.response);
+          return result;
+        },
+        { step: 'deserialize', priority: 'low', name: 'holdfastDate' },
+      );
+      await this.client.send(command, { abortSignal: signal });
+      if (date === undefined)
+        throw new HoldfastError('DestinationFailed', `${this.label}: answers without a Date`, { retryable: false });
+      return date;
+    });
+  }
+
+  async space(): Promise<undefined> {
+    return undefined;
+  }
+
+  async sweep(prefix: string, olderThanMs: number, signal?: AbortSignal): Promise<number> {
+    checkPrefix(prefix);
+    const before = (await this.now(signal)).getTime() - olderThanMs;
+    return await this.run(`sweeping ${prefix}`, signal, async () => {
+      let removed = 0;
+      let marker: { KeyMarker?: string; UploadIdMarker?: string } = {};
+      for (;;) {
+        const command = new ListMultipartUploadsCommand({
+          Bucket: this.config.bucket,
+          Prefix: this.prefix + prefix,
+          ...marker,
+        });
+        const page = await this.client.send(command, { abortSignal: signal });
+        for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+          if (Key === undefined || !Key.startsWith(this.prefix + prefix)) continue;
+          if (UploadId === undefined || Initiated === undefined || Initiated.getTime() >= before) continue;
+          const abort = new AbortMultipartUploadCommand({ Bucket: this.config.bucket, Key, UploadId });
+          await this.client.send(abort, { abortSignal: signal }).catch((error) => {
+            if (errorName(error) !== 'NoSuchUpload') throw error;
+          });
+          removed += 1;
+        }
+        if (!page.IsTruncated || page.NextKeyMarker === undefined) return removed;
+        marker = {
+          KeyMarker: page.NextKeyMarker,
+          ...(page.NextUploadIdMarker && { UploadIdMarker: page.NextUploadIdMarker }),
+        };
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    this.client.destroy();
+  }
+
+  private at(key: string): { Bucket: string; Key: string } {
+    return { Bucket: this.config.bucket, Key: this.prefix + key };
+  }
+
+  private stored(): { StorageClass?: StorageClass; ServerSideEncryption?: ServerSideEncryption } {
+    const { storageClass, sse } = this.config;
+    // The SDK's types list the values it knew when it was made; services have others.
+    return {
+      ...(storageClass !== undefined && { StorageClass: storageClass as StorageClass }),
+      ...(sse !== undefined && { ServerSideEncryption: sse as ServerSideEncryption }),
+    };
+  }
+
+  private async upload(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
+    if (body.size <= singleLimit) await this.uploadWhole(key, body, options, onlyNew);
+    else await this.uploadParts(key, body, options, onlyNew);
+  }
+
+  private async uploadWhole(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
+    const { signal, limiter, onProgress } = options;
+    const digest =
+      options.sha256 === undefined ? await sha256Of(body, 0, body.size, signal) : Buffer.from(options.sha256, 'hex');
+    const progress = onceEach(onProgress);
+    await this.repeat(`storing ${key}`, signal, async (attempt) => {
+      const section: Section = { key, body, start: 0, end: body.size, digest, limiter, signal, onProgress: progress() };
+      try {
+        await sendSection(section, async (stream, abortSignal) => {
+          const command = new PutObjectCommand({
+            ...this.at(key),
+            ...this.stored(),
+            Body: stream,
+            ContentLength: body.size,
+            ChecksumSHA256: digest.toString('base64'),
+            ...(onlyNew && { IfNoneMatch: '*' }),
+          });
+          command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
+          await this.client.send(command, { abortSignal });
+        });
+      } catch (error) {
+        await this.settleCondition(key, body, error, onlyNew, attempt, signal);
+      }
+    });
+  }
+
+  private async uploadParts(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
+    const { signal, limiter, onProgress } = options;
+    const { partSize, digests, total } = await digestParts(body, signal);
+    if (options.sha256 !== undefined && total !== options.sha256) throw digestMismatch(key);
+    const action = `storing ${key}`;
+    const created = await this.client.send(
+      new CreateMultipartUploadCommand({ ...this.at(key), ...this.stored(), ChecksumAlgorithm: 'SHA256' }),
+      { abortSignal: signal },
+    );
+    const UploadId = created.UploadId;
+    if (UploadId === undefined)
+      throw new HoldfastError('DestinationFailed', `${this.label}: gave no id for a multipart upload`);
+    const failed = new AbortController();
+    const together = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+    const parts: CompletedPart[] = [];
+    let next = 0;
+    const sendParts = async (): Promise<void> => {
+      for (let index = next++; index < digests.length; index = next++) {
+        const start = index * partSize;
+        const end = Math.min(start + partSize, body.size);
+        const digest = digests[index] ?? Buffer.alloc(0);
+        const progress = onceEach(onProgress);
+        parts[index] = await this.repeat(action, together, () =>
+          sendSection(
+            { key, body, start, end, digest, limiter, signal: together, onProgress: progress() },
+            async (stream, abortSignal) => {
+              const command = new UploadPartCommand({
+                ...this.at(key),
+                UploadId,
+                PartNumber: index + 1,
+                Body: stream,
+                ContentLength: end - start,
+                ChecksumSHA256: digest.toString('base64'),
+              });
+              command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
+              const { ETag, ChecksumSHA256 } = await this.client.send(command, { abortSignal });
+              return { PartNumber: index + 1, ...(ETag && { ETag }), ...(ChecksumSHA256 && { ChecksumSHA256 }) };
+            },
+          ),
+        );
+      }
+    };
+    try {
+      let first: { error: unknown } | undefined;
+      const senders = Array.from({ length: partsAtOnce }, () =>
+        sendParts().catch((error) => {
+          first ??= { error };
+          failed.abort();
+        }),
+      );
+      await Promise.all(senders);
+      if (first !== undefined) throw first.error;
+      await this.complete(key, body, UploadId, parts, onlyNew, signal);
+    } catch (error) {
+      const abort = new AbortMultipartUploadCommand({ ...this.at(key), UploadId });
+      // What this does not reach, sweep() removes later.
+      await this.client.send(abort, { abortSignal: AbortSignal.timeout(10_000) }).catch(() => {});
+      throw error;
+    }
+  }
+
+  private async complete(
+    key: string,
+    body: OpenBody,
+    UploadId: string,
+    parts: CompletedPart[],
+    onlyNew: boolean,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    try {
+      const command = new CompleteMultipartUploadCommand({
+        ...this.at(key),
+        UploadId,
+        MultipartUpload: { Parts: parts },
+        ...(onlyNew && { IfNoneMatch: '*' }),
+      });
+      await this.client.send(command, { abortSignal: signal });
+    } catch (error) {
+      // The SDK may have repeated a request whose answer got lost: then the upload is gone because it is complete.
+      if (errorName(error) === 'NoSuchUpload' && (await this.holds(key, body, signal))) return;
+      await this.settleCondition(key, body, error, onlyNew, 1, signal);
+    }
+  }
+
+  /** After a failed conditional write: returns if the object is there because an earlier attempt of ours put it there. */
+  private async settleCondition(
+    key: string,
+    body: OpenBody,
+    error: unknown,
+    onlyNew: boolean,
+    attempt: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (onlyNew && (errorName(error) === 'NotImplemented' || statusOf(error) === 501)) throw new ConditionUnknown();
+    if (onlyNew && attempt > 1 && statusOf(error) === 412 && (await this.holds(key, body, signal))) return;
+    throw error;
+  }
+
+  /** Whether the stored object has exactly these bytes. */
+  private async holds(key: string, body: OpenBody, signal?: AbortSignal): Promise<boolean> {
+    const info = await this.stat(key, signal);
+    if (info === undefined || info.size !== body.size) return false;
+    const hash = createHash('sha256');
+    for await (const chunk of await this.get(key, { signal })) hash.update(chunk);
+    return hash.digest().equals(await sha256Of(body, 0, body.size, signal));
+  }
+
+  private async verify(key: string, body: OpenBody, { exclusive, signal }: PutOptions): Promise<void> {
+    const info = await this.stat(key, signal);
+    if (info?.size !== body.size) {
+      // With a condition that the service may have ignored, another writer's object is in our place.
+      if (exclusive && info !== undefined) throw this.objectExists(key);
+      throw new HoldfastError(
+        'DestinationFailed',
+        `${this.label}: ${key} has ${info?.size ?? 'no'} bytes after storing ${body.size}`,
+      );
+    }
+    if (exclusive && (body.size <= readBackLimit || !this.conditional) && !(await this.holds(key, body, signal))) {
+      throw this.objectExists(key);
+    }
+  }
+
+  private async checkBucket(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.client.send(new HeadBucketCommand({ Bucket: this.config.bucket }), { abortSignal: signal });
+    } catch (error) {
+      if (statusOf(error) === 404) {
+        throw new HoldfastError('DestinationMissing', `${this.label}: the bucket does not exist`, {
+          hint: 'Create the bucket, or correct its name.',
+        });
+      }
+      throw error;
+    }
+  }
+
+  private objectExists(key: string): HoldfastError {
+    return new HoldfastError('ObjectExists', `${this.label}: there is already a ${key}`);
+  }
+
+  private translate(action: string, error: unknown, signal?: AbortSignal): HoldfastError {
+    return s3Error({ label: this.label, secrets: this.secrets, signal }, action, error);
+  }
+
+  private async run<T>(action: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    try {
+      signal?.throwIfAborted();
+      return await work();
+    } catch (error) {
+      throw this.translate(action, error, signal);
+    }
+  }
+
+  /** Tries again what the SDK does not, bodies that are streams; `work` gets the attempt's number, from 1. */
+  private async repeat<T>(
+    action: string,
+    signal: AbortSignal | undefined,
+    work: (attempt: number) => Promise<T>,
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await work(attempt);
+      } catch (raw) {
+        if (raw instanceof ConditionUnknown) throw raw;
+        const error = this.translate(action, raw, signal);
+        const wait = Math.max(200 * 2 ** attempt, error.code === 'Throttled' ? (error.retryAfterMs ?? 0) : 0);
+        if (attempt >= attempts || !error.retryable || !repeatable.has(error.code) || wait > longestWaitMs) throw error;
+        await sleep(wait, undefined, { signal });
+      }
+    }
+  }
+}
+
+/** The service does not know conditional writes. */
+class ConditionUnknown extends Error {}
+
+type Handler<A, R> = (args: A) => Promise<R>;
+
+/** Signs a streamed body's content as well, also where the connection is not encrypted: the service then checks all of it. */
+function signContent(digest: Buffer): <A extends { request: unknown }, R>(next: Handler<A, R>) => Handler<A, R> {
+  return (next) => (args) => {
+    const { request } = args;
+    if (hasHeaders(request)) request.headers['x-amz-content-sha256'] = digest.toString('hex');
+    return next(args);
+  };
+}
+
+function hasHeaders(value: unknown): value is { headers: Record<string, string> } {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'headers' in value &&
+    typeof value.headers === 'object' &&
+    value.headers !== null
+  );
+}
+
+function dateHeader(response: unknown): Date | undefined {
+  const text = hasHeaders(response) ? response.headers.date : undefined;
+  const date = text === undefined ? undefined : new Date(text);
+  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date;
+}
+
+/** Part size and the SHA-256 of every part and of the whole, in one pass. */
+async function digestParts(
+  body: OpenBody,
+  signal?: AbortSignal,
+): Promise<{ partSize: number; digests: Buffer[]; total: string }> {
+  const partSize = Math.max(minPart, Math.ceil(body.size / maxParts / MiB) * MiB);
+  const total = createHash('sha256');
+  const digests: Buffer[] = [];
+  for (let start = 0; start < body.size; start += partSize) {
+    const part = createHash('sha256');
+    const end = Math.min(start + partSize, body.size);
+    for (let at = start; at < end; at += MiB) {
+      signal?.throwIfAborted();
+      const piece = await body.read(at, Math.min(MiB, end - at));
+      part.update(piece);
+      total.update(piece);
+    }
+    digests.push(part.digest());
+  }
+  return { partSize, digests, total: total.digest('hex') };
+}

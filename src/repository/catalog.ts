@@ -1,0 +1,301 @@
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import Database from 'better-sqlite3';
+import type { IndexPack, PackKind } from './index-file.js';
+import type { Root } from './root.js';
+
+/** A chunk's place: which pack (stored bytes' SHA-256), where in its tar, how long. */
+export interface ChunkLocation {
+  pack: string;
+  offset: number;
+  length: number;
+}
+
+export interface PackRow {
+  no: number;
+  hash: string;
+  kind: PackKind;
+  generation: string;
+  size: number;
+  plain: number;
+}
+
+export interface SnapshotRow {
+  id: string;
+  seq: number;
+  /** Object name below the repository. */
+  name: string;
+  /** SHA-256 of the root's JSON. */
+  sha256: string;
+  root: Root;
+}
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS packs (
+    no INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, generation TEXT NOT NULL,
+    size INTEGER NOT NULL, plain INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS index_packs (idx TEXT NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (idx, pack)) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS index_packs_pack ON index_packs (pack);
+  CREATE TABLE IF NOT EXISTS chunks (
+    id BLOB NOT NULL, pack INTEGER NOT NULL, at INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (id, pack)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS snapshots (
+    id TEXT PRIMARY KEY, seq INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, root TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS presence (
+    destination TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (destination, name)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS marks (pack TEXT PRIMARY KEY) WITHOUT ROWID;
+`;
+
+/**
+ * One job's catalog: a local cache of its repository. Everything in it can be read again from a destination,
+ * so a crash may cost a rebuild and never a backup.
+ */
+export class Catalog {
+  readonly db: Database.Database;
+  private readonly findChunk: Database.Statement<[Buffer], { pack: number; at: number; length: number }>;
+  private readonly findPack: Database.Statement<[number], PackRow>;
+
+  constructor(readonly file: string) {
+    mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+    this.db = new Database(file, { timeout: 30_000 });
+    this.db.pragma('journal_mode = WAL');
+    this.db.pragma('synchronous = NORMAL');
+    this.db.exec(schema);
+    this.findChunk = this.db.prepare('SELECT pack, at, length FROM chunks WHERE id = ?');
+    this.findPack = this.db.prepare('SELECT no, hash, kind, generation, size, plain FROM packs WHERE no = ?');
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  get(key: string): string | undefined {
+    return this.db.prepare<[string], { value: string }>('SELECT value FROM meta WHERE key = ?').get(key)?.value;
+  }
+
+  set(key: string, value: string): void {
+    this.db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)').run(key, value);
+  }
+
+  /** Forgets everything that came from the repository. */
+  clear(): void {
+    this.db.exec(
+      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks;',
+    );
+  }
+
+  /** Records packs of one index with their chunks, in one transaction. A pack may stand in several indexes. */
+  addPacks(index: string, packs: Iterable<IndexPack>): void {
+    const known = this.db.prepare<[string], { no: number }>('SELECT no FROM packs WHERE hash = ?');
+    const addPack = this.db.prepare('INSERT INTO packs (hash, kind, generation, size, plain) VALUES (?, ?, ?, ?, ?)');
+    const list = this.db.prepare('INSERT OR IGNORE INTO index_packs VALUES (?, ?)');
+    const addChunk = this.db.prepare('INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)');
+    this.db
+      .transaction(() => {
+        for (const pack of packs) {
+          const row = known.get(pack.pack);
+          if (row) {
+            list.run(index, row.no);
+            continue;
+          }
+          const { lastInsertRowid } = addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain);
+          const no = Number(lastInsertRowid);
+          list.run(index, no);
+          for (const [id, at, length] of pack.chunks) addChunk.run(Buffer.from(id, 'hex'), no, at, length);
+        }
+      })
+      .immediate();
+  }
+
+  /** Takes packs out of an index; those that stand in no other are forgotten with their chunks. */
+  unlist(index: string, hashes: Iterable<string>): void {
+    const find = this.db.prepare<[string], { no: number }>('SELECT no FROM packs WHERE hash = ?');
+    const remove = this.db.prepare('DELETE FROM index_packs WHERE idx = ? AND pack = ?');
+    this.db
+      .transaction(() => {
+        let removed = 0;
+        for (const hash of hashes) {
+          const row = find.get(hash);
+          if (row) removed += remove.run(index, row.no).changes;
+        }
+        if (removed > 0) {
+          this.db.exec(`
+            DELETE FROM chunks WHERE pack IN (SELECT no FROM packs WHERE no NOT IN (SELECT pack FROM index_packs));
+            DELETE FROM packs WHERE no NOT IN (SELECT pack FROM index_packs);
+          `);
+        }
+      })
+      .immediate();
+  }
+
+  /** Lists known packs in a further index. */
+  listPacks(index: string, hashes: Iterable<string>): void {
+    const add = this.db.prepare('INSERT OR IGNORE INTO index_packs SELECT ?, no FROM packs WHERE hash = ?');
+    this.db
+      .transaction(() => {
+        for (const hash of hashes) add.run(index, hash);
+      })
+      .immediate();
+  }
+
+  packsOf(index: string): PackRow[] {
+    return this.db
+      .prepare<[string], PackRow>(
+        `SELECT no, hash, kind, generation, size, plain FROM packs
+         WHERE no IN (SELECT pack FROM index_packs WHERE idx = ?) ORDER BY no`,
+      )
+      .all(index);
+  }
+
+  /** Indexes that list the pack. */
+  indexesOf(pack: number): string[] {
+    return this.db
+      .prepare<[number], { idx: string }>('SELECT idx FROM index_packs WHERE pack = ?')
+      .all(pack)
+      .map((row) => row.idx);
+  }
+
+  hasPack(hash: string): boolean {
+    return this.db.prepare('SELECT 1 FROM packs WHERE hash = ?').get(hash) !== undefined;
+  }
+
+  indexes(): string[] {
+    return this.db
+      .prepare<[], { idx: string }>('SELECT DISTINCT idx FROM index_packs')
+      .all()
+      .map((row) => row.idx);
+  }
+
+  /** One index's packs in the form an index file lists them, chunks in the order they lie in the pack. */
+  *indexPacks(index: string): Generator<IndexPack> {
+    const chunks = this.db.prepare<[number], { id: Buffer; at: number; length: number }>(
+      'SELECT id, at, length FROM chunks WHERE pack = ? ORDER BY at',
+    );
+    for (const row of this.packsOf(index)) {
+      yield {
+        pack: row.hash,
+        kind: row.kind,
+        generation: row.generation,
+        size: row.size,
+        plain: row.plain,
+        chunks: chunks.all(row.no).map(({ id, at, length }) => [id.toString('hex'), at, length]),
+      };
+    }
+  }
+
+  /** Every pack that holds the chunk, with its place there. */
+  locate(id: string): { row: PackRow; at: number; length: number }[] {
+    return this.findChunk.all(Buffer.from(id, 'hex')).flatMap(({ pack, at, length }) => {
+      const row = this.findPack.get(pack);
+      return row ? [{ row, at, length }] : [];
+    });
+  }
+
+  /** Numbers of the packs that hold the chunk; the cheap form for hot loops. */
+  locateNumbers(id: string): { pack: number; at: number; length: number }[] {
+    return this.findChunk.all(Buffer.from(id, 'hex'));
+  }
+
+  packByNumber(no: number): PackRow | undefined {
+    return this.findPack.get(no);
+  }
+
+  /** Replaces what is known of a destination's objects (names below the repository's prefix) by a new listing. */
+  setPresence(destination: string, objects: Map<string, number>): void {
+    const old = this.presence(destination);
+    this.db
+      .transaction(() => {
+        const add = this.db.prepare('INSERT OR REPLACE INTO presence VALUES (?, ?, ?)');
+        const remove = this.db.prepare('DELETE FROM presence WHERE destination = ? AND name = ?');
+        for (const [name, size] of objects) if (old.get(name) !== size) add.run(destination, name, size);
+        for (const name of old.keys()) if (!objects.has(name)) remove.run(destination, name);
+      })
+      .immediate();
+  }
+
+  dropPresence(destination: string, name: string): void {
+    this.db.prepare('DELETE FROM presence WHERE destination = ? AND name = ?').run(destination, name);
+  }
+
+  /** Stored bytes of the packs the catalog knows. */
+  packSizes(hashes: Iterable<string>): Map<string, number> {
+    const find = this.db.prepare<[string], { size: number }>('SELECT size FROM packs WHERE hash = ?');
+    const sizes = new Map<string, number>();
+    for (const hash of hashes) {
+      const row = find.get(hash);
+      if (row) sizes.set(hash, row.size);
+    }
+    return sizes;
+  }
+
+  addPresence(destination: string, name: string, size: number): void {
+    this.db.prepare('INSERT OR REPLACE INTO presence VALUES (?, ?, ?)').run(destination, name, size);
+  }
+
+  presence(destination: string): Map<string, number> {
+    const rows = this.db
+      .prepare<[string], { name: string; size: number }>('SELECT name, size FROM presence WHERE destination = ?')
+      .all(destination);
+    return new Map(rows.map(({ name, size }) => [name, size]));
+  }
+
+  /** Destinations known to hold the object. */
+  holders(name: string): string[] {
+    return this.db
+      .prepare<[string], { destination: string }>('SELECT destination FROM presence WHERE name = ?')
+      .all(name)
+      .map((row) => row.destination);
+  }
+
+  setMarks(packs: Iterable<string>): void {
+    this.db
+      .transaction(() => {
+        this.db.exec('DELETE FROM marks');
+        const add = this.db.prepare('INSERT OR IGNORE INTO marks VALUES (?)');
+        for (const pack of packs) add.run(pack);
+      })
+      .immediate();
+  }
+
+  isMarked(pack: string): boolean {
+    return this.db.prepare('SELECT 1 FROM marks WHERE pack = ?').get(pack) !== undefined;
+  }
+
+  putSnapshot(row: SnapshotRow): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)')
+      .run(row.id, row.seq, row.name, row.sha256, JSON.stringify(row.root));
+  }
+
+  dropSnapshot(id: string): void {
+    this.db.prepare('DELETE FROM snapshots WHERE id = ?').run(id);
+  }
+
+  snapshot(id: string): SnapshotRow | undefined {
+    return this.rows('WHERE id = ?', id)[0];
+  }
+
+  /** Newest first. */
+  snapshots(): SnapshotRow[] {
+    return this.rows('ORDER BY seq DESC, id');
+  }
+
+  snapshotIds(): Set<string> {
+    return new Set(
+      this.db
+        .prepare<[], { id: string }>('SELECT id FROM snapshots')
+        .all()
+        .map((row) => row.id),
+    );
+  }
+
+  private rows(clause: string, ...values: string[]): SnapshotRow[] {
+    return this.db
+      .prepare<string[], { id: string; seq: number; name: string; sha256: string; root: string }>(
+        `SELECT id, seq, name, sha256, root FROM snapshots ${clause}`,
+      )
+      .all(...values)
+      .map((row) => ({ ...row, root: JSON.parse(row.root) as Root }));
+  }
+}

@@ -1,0 +1,105 @@
+import { createRequire } from 'node:module';
+import zlib from 'node:zlib';
+import { HoldfastError } from '../errors.js';
+
+export type CodecType = 'zstd' | 'gzip' | 'none';
+export interface Codec {
+  type: CodecType;
+  level: number;
+}
+
+interface ZstdZlib {
+  zstdCompressSync(data: Uint8Array, options: { params: Record<number, number>; pledgedSrcSize?: number }): Buffer;
+  zstdDecompressSync(data: Uint8Array, options: { maxOutputLength: number }): Buffer;
+  constants: { ZSTD_c_compressionLevel: number };
+}
+interface ZstdNapi {
+  compress(data: Uint8Array, params: { compressionLevel: number }): Buffer;
+  DecompressStream: new () => NodeJS.ReadWriteStream;
+}
+interface ZstdBinding {
+  DCtx: new () => { decompressStream(dst: Uint8Array, src: Uint8Array): [number, number, number] };
+  getFrameContentSize(data: Uint8Array): number | null;
+}
+
+const require = createRequire(import.meta.url);
+const hasNodeZstd = 'zstdCompressSync' in zlib;
+const nodeZstd = (): ZstdZlib => zlib as typeof zlib & ZstdZlib;
+let napi: ZstdNapi | undefined;
+let binding: ZstdBinding | undefined;
+
+function zstdNapi(): ZstdNapi {
+  napi ??= require('zstd-napi') as ZstdNapi;
+  return napi;
+}
+function zstdBinding(): ZstdBinding {
+  binding ??= require('zstd-napi/binding') as ZstdBinding;
+  return binding;
+}
+
+/** Compresses `data` as one frame. `none` returns the data itself. */
+export function compress(data: Uint8Array, codec: Codec): Uint8Array {
+  if (codec.type === 'none') return data;
+  if (codec.type === 'gzip') return zlib.gzipSync(data, { level: Math.min(codec.level, 9) });
+  if (hasNodeZstd) {
+    const z = nodeZstd();
+    return z.zstdCompressSync(data, {
+      params: { [z.constants.ZSTD_c_compressionLevel]: codec.level },
+      pledgedSrcSize: data.length,
+    });
+  }
+  return zstdNapi().compress(data, { compressionLevel: codec.level });
+}
+
+/** The codec that wrote `data`, by its magic number; anything else is taken as uncompressed. */
+export function detectCodec(data: Uint8Array): CodecType {
+  if (data[0] === 0x28 && data[1] === 0xb5 && data[2] === 0x2f && data[3] === 0xfd) return 'zstd';
+  if (data[0] === 0x1f && data[1] === 0x8b) return 'gzip';
+  return 'none';
+}
+
+/**
+ * Decompresses what `compress` wrote, whatever its codec, and refuses output beyond `maxBytes`.
+ * @throws HoldfastError IntegrityMismatch for damaged or oversized input.
+ */
+export function decompress(data: Uint8Array, maxBytes: number, what: string): Buffer {
+  const type = detectCodec(data);
+  try {
+    if (type === 'gzip') return zlib.gunzipSync(data, { maxOutputLength: maxBytes });
+    if (type === 'zstd') {
+      return hasNodeZstd
+        ? nodeZstd().zstdDecompressSync(data, { maxOutputLength: maxBytes })
+        : decompressNapi(data, maxBytes);
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new HoldfastError('IntegrityMismatch', `${what} cannot be decompressed: ${reason}`, { cause: error });
+  }
+  if (data.length > maxBytes) {
+    throw new HoldfastError('IntegrityMismatch', `${what} is larger than its ${maxBytes} bytes limit`);
+  }
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function decompressNapi(data: Uint8Array, maxBytes: number): Buffer {
+  const stated = zstdBinding().getFrameContentSize(data);
+  if (stated !== null && stated > maxBytes) throw new Error(`it states ${stated} bytes, more than ${maxBytes}`);
+  const context = new (zstdBinding().DCtx)();
+  let out = Buffer.allocUnsafe(stated !== null && stated > 0 ? stated : Math.min(maxBytes, data.length * 4 + 4096));
+  let written = 0;
+  let read = 0;
+  for (;;) {
+    const [hint, produced, consumed] = context.decompressStream(out.subarray(written), data.subarray(read));
+    written += produced;
+    read += consumed;
+    if (hint === 0) break;
+    if (written === out.length) {
+      if (out.length >= maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
+      const larger = Buffer.allocUnsafe(Math.min(maxBytes, out.length * 2));
+      out.copy(larger, 0, 0, written);
+      out = larger;
+    } else if (consumed === 0 && produced === 0) throw new Error('it ends early');
+  }
+  if (read !== data.length) throw new Error('bytes follow the end of its frame');
+  return out.subarray(0, written);
+}

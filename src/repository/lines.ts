@@ -1,0 +1,42 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+
+/** The lines of an NDJSON file, read in pieces; never holds more than one piece and one line. */
+export function* readLines(file: string, pieceBytes = 1 << 20): Generator<string> {
+  const fd = openSync(file, 'r');
+  try {
+    const piece = Buffer.allocUnsafe(pieceBytes);
+    let rest: Buffer[] = [];
+    for (;;) {
+      const count = readSync(fd, piece, 0, pieceBytes, null);
+      if (count === 0) break;
+      const lastEnd = piece.lastIndexOf(0x0a, count - 1);
+      if (lastEnd < 0) {
+        rest.push(Buffer.from(piece.subarray(0, count)));
+        continue;
+      }
+      const text =
+        rest.length > 0
+          ? Buffer.concat([...rest, piece.subarray(0, lastEnd)]).toString('utf8')
+          : piece.toString('utf8', 0, lastEnd);
+      rest = lastEnd + 1 < count ? [Buffer.from(piece.subarray(lastEnd + 1, count))] : [];
+      let from = 0;
+      for (;;) {
+        const to = text.indexOf('\n', from);
+        if (to < 0) break;
+        yield text.slice(from, to);
+        from = to + 1;
+      }
+      yield text.slice(from);
+    }
+    if (rest.length > 0) yield Buffer.concat(rest).toString('utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Lines of NDJSON held in memory. */
+export function splitLines(data: Buffer): string[] {
+  const lines = data.toString('utf8').split('\n');
+  if (lines.at(-1) === '') lines.pop();
+  return lines;
+}

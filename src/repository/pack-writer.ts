@@ -1,0 +1,66 @@
+import { maxChunk } from './chunker.js';
+import { sha256Hex } from './hash.js';
+import { tarEndSize, tarHeaderSize, tarMemberSize, writeTarHeader } from './tar.js';
+
+/** About this much content goes into one pack. */
+export const packTarget = 32 * 1024 * 1024;
+/** No pack's tar is larger; readers refuse more. */
+export const packLimit = packTarget + packTarget / 4 + maxChunk + 65536;
+
+/** A chunk's place in a pack: id, offset of its content in the tar, length, bytes. */
+export type ChunkPlace = [id: string, offset: number, length: number];
+
+/** The tar of a pack being filled, in one reused buffer. */
+export class PackBuilder {
+  private readonly buffer = Buffer.allocUnsafeSlow(packLimit + tarEndSize);
+  private used = 0;
+  places: ChunkPlace[] = [];
+  contentBytes = 0;
+
+  /** `generation` becomes the first member, so that packs of two generations never are the same object. */
+  constructor(private readonly generation: string) {
+    this.reset();
+  }
+
+  reset(): void {
+    const content = Buffer.from(this.generation, 'latin1');
+    this.used = 0;
+    this.places = [];
+    this.contentBytes = 0;
+    this.append('generation', content);
+  }
+
+  get isEmpty(): boolean {
+    return this.places.length === 0;
+  }
+
+  /** Whether a chunk of `length` bytes still fits. */
+  fits(length: number): boolean {
+    return this.used + tarMemberSize(length) <= packLimit;
+  }
+
+  add(id: string, content: Uint8Array): void {
+    const offset = this.append(id, content);
+    this.places.push([id, offset, content.length]);
+    this.contentBytes += content.length;
+  }
+
+  /** The finished tar; valid until `reset`. */
+  finish(): Buffer {
+    this.buffer.fill(0, this.used, this.used + tarEndSize);
+    return this.buffer.subarray(0, this.used + tarEndSize);
+  }
+
+  private append(name: string, content: Uint8Array): number {
+    writeTarHeader(this.buffer, this.used, name, content.length);
+    const offset = this.used + tarHeaderSize;
+    this.buffer.set(content, offset);
+    const end = this.used + tarMemberSize(content.length);
+    this.buffer.fill(0, offset + content.length, end);
+    this.used = end;
+    return offset;
+  }
+}
+
+/** The id of a chunk: SHA-256 of its content, hex. */
+export const chunkId = (content: Uint8Array): string => sha256Hex(content);

@@ -1,0 +1,39 @@
+import type { Failure, RestoreWarningCount, Tally } from './plan-files.js';
+
+const maxFailures = 200;
+const maxWarnings = 50;
+
+export const newTally = (): Tally => ({ restored: 0, skipped: 0, failed: 0, bytes: 0, failures: [], warnings: [] });
+
+/** Counts a failed file and keeps its name while there is room. */
+export function fail(tally: Tally, failure: Failure): void {
+  tally.failed++;
+  note(tally, failure);
+}
+
+/** Names something lost without counting a file. */
+export function note(tally: Tally, failure: Failure): void {
+  if (tally.failures.length < maxFailures) {
+    tally.failures.push({ path: failure.path.slice(0, 4096), message: failure.message.slice(0, 500) });
+  }
+}
+
+/** Warnings are counted by code; the first one's words and path stay. */
+export function warn(tally: Tally, code: string, message: string, path?: string): void {
+  addWarning(tally.warnings, { code, message, count: 1, ...(path === undefined ? {} : { path }) });
+}
+
+function addWarning(list: RestoreWarningCount[], warning: RestoreWarningCount): void {
+  const known = list.find((other) => other.code === warning.code);
+  if (known) known.count += warning.count;
+  else if (list.length < maxWarnings) list.push({ ...warning });
+}
+
+export function addTally(sum: Tally, more: Tally): void {
+  sum.restored += more.restored;
+  sum.skipped += more.skipped;
+  sum.failed += more.failed;
+  sum.bytes += more.bytes;
+  for (const failure of more.failures) note(sum, failure);
+  for (const warning of more.warnings) addWarning(sum.warnings, warning);
+}

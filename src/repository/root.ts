@@ -1,0 +1,96 @@
+import { HoldfastError } from '../errors.js';
+import { sha256Hex } from './hash.js';
+
+export type SnapshotMode = 'full' | 'differential' | 'incremental';
+
+/** One manifest chunk of a source, with the path of its first entry. */
+export interface ManifestPart {
+  chunk: string;
+  path?: string;
+  path64?: string;
+}
+
+export interface SourceResult {
+  name: string;
+  type: string;
+  paths: string[];
+  /** Everything the source names was read. */
+  complete: boolean;
+  files: number;
+  entries: number;
+  /** Content bytes. */
+  bytes: number;
+  unreadable: number;
+  error?: { code: string; message: string };
+  manifest: ManifestPart[];
+}
+
+/** A snapshot's root: the record that makes it exist. */
+export interface Root {
+  format: 1;
+  id: string;
+  repository: string;
+  host: string;
+  job: string;
+  seq: number;
+  /** The preceding root: its id and the SHA-256 of its JSON. */
+  previous?: { id: string; sha256: string };
+  run: string;
+  time: string;
+  endedAt: string;
+  mode: SnapshotMode;
+  generation: string;
+  /** Ids of the indexes in which this snapshot's chunks resolve, and only there. */
+  indexes: string[];
+  complete: boolean;
+  files: number;
+  bytes: number;
+  sources: SourceResult[];
+  /** The job's config, references instead of secrets. */
+  config: unknown;
+  pinned?: boolean;
+  version: string;
+}
+
+export const rootLimit = 256 * 1024 * 1024;
+export const rootBytes = (root: Root): Buffer => Buffer.from(`${JSON.stringify(root)}\n`, 'utf8');
+export const rootHash = (json: Uint8Array): string => sha256Hex(json);
+
+const id16 = /^[0-9a-f]{16}$/;
+const hex64 = /^[0-9a-f]{64}$/;
+
+/**
+ * Parses a root and checks every field readers rely on.
+ * @throws HoldfastError IntegrityMismatch naming the object.
+ */
+export function parseRoot(json: Buffer, name: string): Root {
+  const bad = (what: string): HoldfastError => new HoldfastError('IntegrityMismatch', `${name} ${what}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(json.toString('utf8'));
+  } catch {
+    throw bad('is not JSON');
+  }
+  if (typeof value !== 'object' || value === null) throw bad('is not an object');
+  const root = value as Partial<Root>;
+  if (root.format !== 1) throw bad(`has format ${JSON.stringify(root.format)}; this version reads format 1`);
+  if (typeof root.id !== 'string' || !id16.test(root.id)) throw bad('has no id');
+  if (!Number.isSafeInteger(root.seq) || (root.seq ?? -1) < 1) throw bad('has no seq');
+  for (const key of ['repository', 'host', 'job', 'run', 'time', 'endedAt', 'generation'] as const) {
+    if (typeof root[key] !== 'string') throw bad(`has no ${key}`);
+  }
+  if (Number.isNaN(Date.parse(root.time ?? ''))) throw bad('has a bad time');
+  if (root.mode !== 'full' && root.mode !== 'differential' && root.mode !== 'incremental') throw bad('has a bad mode');
+  if (!Array.isArray(root.indexes) || !root.indexes.every((id) => typeof id === 'string' && id16.test(id))) {
+    throw bad('has bad indexes');
+  }
+  if (!Array.isArray(root.sources)) throw bad('has no sources');
+  for (const source of root.sources) {
+    if (typeof source?.name !== 'string' || !Array.isArray(source.manifest)) throw bad('has a bad source');
+    for (const part of source.manifest) {
+      if (typeof part?.chunk !== 'string' || !hex64.test(part.chunk)) throw bad('has a bad manifest chunk');
+      if ((typeof part.path === 'string') === (typeof part.path64 === 'string')) throw bad('has a bad manifest path');
+    }
+  }
+  return value as Root;
+}

@@ -1,0 +1,52 @@
+import type { Catalog, ChunkLocation } from './catalog.js';
+import { packName } from './layout.js';
+
+/** Answers where chunks may be taken from, within the indexes of one snapshot. */
+export class Scope {
+  private readonly allowed = new Map<number, string | undefined>();
+  private readonly indexes: ReadonlySet<string>;
+
+  /**
+   * @param own the index being written: its packs count even while they are only in the spool.
+   * @param stored when true, packs of other indexes count only if some destination lists them and no mark is on them.
+   */
+  constructor(
+    private readonly catalog: Catalog,
+    indexes: Iterable<string>,
+    private readonly own: string | undefined,
+    private readonly stored: boolean,
+  ) {
+    this.indexes = new Set(own === undefined ? indexes : [...indexes, own]);
+  }
+
+  has(id: string): boolean {
+    for (const { pack } of this.catalog.locateNumbers(id)) if (this.packHash(pack) !== undefined) return true;
+    return false;
+  }
+
+  /** Every place in scope that holds the chunk. */
+  locate(id: string): ChunkLocation[] {
+    const places: ChunkLocation[] = [];
+    for (const { pack, at, length } of this.catalog.locateNumbers(id)) {
+      const hash = this.packHash(pack);
+      if (hash !== undefined) places.push({ pack: hash, offset: at, length });
+    }
+    return places;
+  }
+
+  /** The pack's hash when it is in scope. */
+  private packHash(no: number): string | undefined {
+    if (this.allowed.has(no)) return this.allowed.get(no);
+    const row = this.catalog.packByNumber(no);
+    const listed = this.catalog.indexesOf(no).filter((index) => this.indexes.has(index));
+    const fine =
+      row !== undefined &&
+      listed.length > 0 &&
+      (!this.stored ||
+        (this.own !== undefined && listed.includes(this.own)) ||
+        (!this.catalog.isMarked(row.hash) && this.catalog.holders(packName(row.hash)).length > 0));
+    const hash = fine ? row.hash : undefined;
+    this.allowed.set(no, hash);
+    return hash;
+  }
+}

@@ -1,0 +1,114 @@
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { errnoOf } from '../../errors.js';
+import type { ProblemCode } from '../source.js';
+import { problemCode, reasonOf } from './problems.js';
+
+/** Why one file can't be read; to be reported, not to fail the run. */
+export class ReadProblem extends Error {
+  readonly code: ProblemCode;
+
+  constructor(code: ProblemCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'ReadProblem';
+    this.code = code;
+  }
+}
+
+/** Any error met while reading a file, as a problem. */
+export function readProblem(error: unknown): ReadProblem {
+  return error instanceof ReadProblem ? error : new ReadProblem(problemCode(error), reasonOf(error), error);
+}
+
+// NONBLOCK, so that a FIFO that took a file's place can't hang the reader. Windows has neither of the two.
+const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+const noAtime: number = process.platform === 'linux' ? constants.O_NOATIME : 0;
+
+function open(path: string | Buffer): number {
+  if (noAtime !== 0) {
+    try {
+      return openSync(path, flags | noAtime);
+    } catch (error) {
+      // Only the owner may ask for it.
+      if (errnoOf(error) !== 'EPERM') throw error;
+    }
+  }
+  return openSync(path, flags);
+}
+
+/** Opens a regular file and stats what was opened. Throws ReadProblem. The caller closes `fd`. */
+export function openForReading(path: string | Buffer): { fd: number; stat: BigIntStats } {
+  let fd: number;
+  try {
+    fd = open(path);
+  } catch (error) {
+    throw readProblem(error);
+  }
+  try {
+    const stat = fstatSync(fd, { bigint: true });
+    if (!stat.isFile()) throw new ReadProblem('Changed', 'is no longer a regular file');
+    return { fd, stat };
+  } catch (error) {
+    closeSync(fd);
+    throw readProblem(error);
+  }
+}
+
+/**
+ * Reads up to `length` bytes at `position` into `buffer` at `offset`; less only at the end of the file.
+ * Returns how many. Throws ReadProblem.
+ */
+export function readFully(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number {
+  let done = 0;
+  try {
+    while (done < length) {
+      const count = readSync(fd, buffer, offset + done, length - done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+  } catch (error) {
+    throw readProblem(error);
+  }
+  return done;
+}
+
+interface Stamp {
+  size: bigint;
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+}
+
+/** Whether a file's content and metadata stayed the same between two stats. */
+export function sameStat(a: Stamp, b: Stamp): boolean {
+  return a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
+}
+
+export type Detect = 'size' | 'mtime' | 'ctime' | 'inode';
+
+/** What an earlier snapshot knows of a file; what it doesn't know can't be compared. */
+export interface ParentStamp {
+  size?: bigint;
+  mtimeNs?: bigint;
+  ctimeNs?: bigint;
+  ino?: bigint;
+}
+
+/** Whether a file needn't be read again: everything in `detect` is known and equal. Never with an empty `detect`. */
+export function isUnchanged(entry: Stamp & { ino: bigint }, parent: ParentStamp, detect: readonly Detect[]): boolean {
+  for (const what of detect) {
+    switch (what) {
+      case 'size':
+        if (entry.size !== parent.size) return false;
+        break;
+      case 'mtime':
+        if (entry.mtimeNs !== parent.mtimeNs) return false;
+        break;
+      case 'ctime':
+        if (entry.ctimeNs !== parent.ctimeNs) return false;
+        break;
+      case 'inode':
+        if (entry.ino !== parent.ino) return false;
+        break;
+    }
+  }
+  return detect.length > 0;
+}

@@ -1,0 +1,56 @@
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { signInput } from '../activities/auth.js';
+import { sweepSpool } from '../activities/begin.js';
+import type { Host } from '../activities/host.js';
+import { HoldfastError } from '../errors.js';
+import { controlQueue, deliverId } from '../workflows/types.js';
+
+/** PENDING_ACTIVITY_STATE_STARTED */
+const started = 2;
+
+/**
+ * Takes up what an earlier worker of this host left: its activities are failed, so that they are retried at once instead of
+ * after their heartbeat time-out; deliveries that are owed run; spools of closed runs go.
+ */
+export async function reviveRuns(host: Host, client: Client, log: Logger): Promise<void> {
+  const own = ` ${process.pid}@${host.config.host}`;
+  for (const run of openRuns(host)) {
+    const description = await client.workflow
+      .getHandle(run)
+      .describe()
+      .catch(() => undefined);
+    if (description?.status.name !== 'RUNNING') continue;
+    for (const activity of description.raw.pendingActivities ?? []) {
+      const identity = activity.lastWorkerIdentity ?? '';
+      if (activity.state !== started || !identity.endsWith(`@${host.config.host}`) || identity.endsWith(own)) continue;
+      if (!activity.activityId) continue;
+      await client.activity
+        .fail(
+          { workflowId: run, activityId: activity.activityId },
+          new HoldfastError('Internal', `the worker ${identity} that ran it is gone`),
+        )
+        .then(() => log.info({ run, activity: activity.activityType?.name }, 'an activity of a dead worker is handed out again'))
+        .catch((error: unknown) => log.debug({ err: error, run }, 'the activity was not waiting any more'));
+    }
+  }
+  for (const [job, destination] of host.history.debtors()) {
+    const fields = { host: host.config.host, job, destination };
+    await client.workflow
+      .start('deliver', {
+        taskQueue: controlQueue,
+        workflowId: deliverId(host.config.host, job, destination),
+        args: [{ ...fields, sig: signInput(host.state, 'deliver', fields) }],
+        staticSummary: `bringing ${destination} what it missed of ${job} on ${host.config.host}`,
+      })
+      .catch((error: unknown) => log.debug({ err: error, job, destination }, 'a delivery runs already'));
+  }
+  await sweepSpool(host, (run) => host.history.isOwed(run));
+}
+
+function* openRuns(host: Host): Generator<string> {
+  for (const document of host.history.list({ limit: 100 })) {
+    if (document.status === 'running' || document.status === 'queued' || document.status === 'paused') yield document.run;
+  }
+  for (const [job, destination] of host.history.debtors()) yield deliverId(host.config.host, job, destination);
+}

@@ -1,0 +1,109 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Client } from '@temporalio/client';
+import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { createBackupActivities } from '../activities/backup.js';
+import { Host } from '../activities/host.js';
+import { closePool } from '../activities/threads/pool.js';
+import type { LoadedConfig } from '../config/load.js';
+import { controlQueue, hostQueue } from '../workflows/types.js';
+import { reviveRuns } from './revive.js';
+import { temporalLogger } from './temporal-log.js';
+
+export interface HostWorkerOptions {
+  loaded: LoadedConfig;
+  client: Client;
+  native: NativeConnection;
+  /** `control` runs workflows, `host` works on this host's disks. */
+  roles: ('control' | 'host')[];
+  log: Logger;
+}
+
+export interface RunningWorker {
+  /** Resolves when every part has stopped; rejects when one failed. */
+  finished: Promise<void>;
+  /** Drains: activities get the cancellation, run on for a moment, and are taken up by the next worker. */
+  shutdown(): Promise<void>;
+}
+
+const bundle = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+
+/** Where the worker takes its workflows from: bundled at build time, else from source. */
+export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+  return existsSync(bundle)
+    ? { workflowBundle: { codePath: bundle } }
+    : { workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)) };
+}
+
+let installed = false;
+
+/** Sends the SDK's own log lines to ours; once per process. */
+export function installRuntime(log: Logger): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({ logger: temporalLogger(log), shutdownSignals: [] });
+}
+
+const namespaceOf = (client: Client): string => client.options.namespace;
+
+/**
+ * Starts this host's worker. With the role `host` the caller holds the worker lock of the state folder, so that whatever an
+ * earlier worker of this host had in hand is dead and is handed out again at once.
+ */
+export async function startHostWorker(options: HostWorkerOptions): Promise<RunningWorker> {
+  const { loaded, client, native, roles, log } = options;
+  installRuntime(log);
+  const host = new Host(loaded, client, log);
+  const common: Partial<WorkerOptions> = {
+    connection: native,
+    namespace: namespaceOf(client),
+    identity: `holdfast ${process.pid}@${loaded.config.host}`,
+    shutdownGraceTime: '5s',
+    shutdownForceTime: '30s',
+    maxHeartbeatThrottleInterval: '2s',
+    defaultHeartbeatThrottleInterval: '2s',
+  };
+  const workers: Worker[] = [];
+  if (roles.includes('control')) {
+    workers.push(
+      await Worker.create({
+        ...common,
+        ...workflowSource(),
+        taskQueue: controlQueue,
+        maxCachedWorkflows: 50,
+        maxConcurrentWorkflowTaskExecutions: 4,
+        workflowThreadPoolSize: 1,
+        reuseV8Context: true,
+      }),
+    );
+  }
+  if (roles.includes('host')) {
+    workers.push(
+      await Worker.create({
+        ...common,
+        activities: createBackupActivities(host),
+        taskQueue: hostQueue(loaded.config.host),
+        maxConcurrentActivityTaskExecutions: 32,
+      }),
+    );
+  }
+  const running = workers.map((worker) => worker.run());
+  if (roles.includes('host')) {
+    void reviveRuns(host, client, log).catch((error: unknown) => log.warn({ err: error }, 'looking after earlier runs failed'));
+  }
+  const stop = (): void => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const finished = Promise.all(running.map((run) => run.finally(stop))).then(async () => {
+    await host.close();
+    if (roles.includes('host')) await closePool();
+  });
+  return {
+    finished,
+    async shutdown() {
+      stop();
+      await finished.catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,496 @@
+import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  defineQuery,
+  defineSignal,
+  isCancellation,
+  ParentClosePolicy,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  startChild,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, defineSearchAttributeKey } from '@temporalio/common';
+import type { FinishRequest } from '../activities/finish.js';
+import { activitiesOf, type HostActivities } from './activities.js';
+import { startDelivery } from './deliver.js';
+import { detailsText } from './details.js';
+import {
+  type BackupInput,
+  type BackupStatusAnswer,
+  backupIdPrefix,
+  type DestinationProgress,
+  type Phase,
+  type RunDocument,
+  type RunStatus,
+  signalNames,
+  statusQuery,
+  type Totals,
+  type Warning,
+} from './types.js';
+
+export const pauseSignal = defineSignal(signalNames.pause);
+export const resumeSignal = defineSignal(signalNames.resume);
+export const triggerSignal = defineSignal(signalNames.trigger);
+export const backupStatus = defineQuery<BackupStatusAnswer>(statusQuery);
+
+const outcomeKey = defineSearchAttributeKey('HoldfastOutcome', 'KEYWORD');
+const scheduledKey = defineSearchAttributeKey('TemporalScheduledById', 'KEYWORD');
+
+/** Batches between which the pipeline keeps every core and the network busy and the spool bounded. */
+const inFlight = 3;
+const batchesPerExecution = 100;
+/** A destination that failed is tried again with a batch only so often; what it missed is healed at commit. */
+const retryDestinationMs = 30_000;
+
+/** One run of a job: begin, snapshot, batches, manifest, commit, prune, finish, notify. */
+export async function backup(input: BackupInput): Promise<RunDocument> {
+  return new BackupRun(input).run();
+}
+
+interface Target extends DestinationProgress {
+  giveUpAfterMs: number;
+  /** Set while it fails: not tried before this time, ms. */
+  notBefore: number;
+}
+
+class BackupRun {
+  private readonly info = workflowInfo();
+  private readonly id = this.info.workflowId;
+  private readonly activities: HostActivities;
+  private readonly startedAt: string;
+  private paused: boolean;
+  private triggered: boolean;
+  private phase: Phase = 'begin';
+  private queued = false;
+  private done = 0;
+  private batches = 0;
+  private restarts: number;
+  private targets: Target[] = [];
+  private totals: Totals;
+  private minimum = 1;
+  private retention = false;
+  private notifiers: string[] = [];
+  private status: RunStatus = 'running';
+  private failedSources: { name: string; code: string; message: string }[] = [];
+  private readonly warnings: Warning[] = [];
+
+  constructor(private readonly input: BackupInput) {
+    const { carried } = input;
+    this.activities = activitiesOf(input.host);
+    this.startedAt = carried?.startedAt ?? this.info.startTime.toISOString();
+    this.paused = carried?.paused ?? false;
+    this.triggered = carried?.triggered ?? false;
+    this.restarts = carried?.restarts ?? 0;
+    this.done = carried?.nextBatch ?? 0;
+    this.totals = carried?.totals ?? {
+      files: 0,
+      newFiles: 0,
+      changedFiles: 0,
+      unreadable: 0,
+      sourceBytes: 0,
+      readBytes: 0,
+      newBytes: 0,
+      storedBytes: 0,
+    };
+    setHandler(pauseSignal, () => {
+      this.paused = true;
+      this.describe();
+    });
+    setHandler(resumeSignal, () => {
+      this.paused = false;
+      this.describe();
+    });
+    setHandler(triggerSignal, () => {
+      this.triggered = true;
+    });
+    setHandler(backupStatus, () => this.answer());
+  }
+
+  private get ref(): { input: BackupInput; run: string } {
+    const { carried: _, ...input } = this.input;
+    return { input, run: this.id };
+  }
+
+  async run(): Promise<RunDocument> {
+    try {
+      const early = await this.begin();
+      if (early) return await this.finish(early);
+      await this.storeUntilSpoolHolds();
+      await this.commitAll();
+      await this.prune();
+      return await this.finish({ status: this.outcome() });
+    } catch (error) {
+      if (error instanceof Error && error.name === 'ContinueAsNew') throw error;
+      if (isCancellation(error)) {
+        await CancellationScope.nonCancellable(() => this.finish({ status: 'cancelled' }));
+        throw error;
+      }
+      const failure = reasonOf(error);
+      return await CancellationScope.nonCancellable(() => this.finish({ status: 'failed', error: failure }));
+    }
+  }
+
+  /** Takes the job's lock; a value means that the run ends here. */
+  private async begin(): Promise<Partial<FinishRequest> & { status: RunStatus } | undefined> {
+    const scheduled = this.info.typedSearchAttributes.get(scheduledKey) !== undefined;
+    const request = { ...this.ref, startedAt: this.startedAt, scheduled, restart: this.restarts };
+    let answer = await this.activities.begin({ ...request, wait: false });
+    if (answer.state === 'busy' && !scheduled) {
+      this.queued = true;
+      this.enter('queued');
+      answer = await this.activities.beginWaiting({ ...request, wait: true });
+      this.queued = false;
+    }
+    if (answer.state === 'busy') return { status: 'skipped', joined: answer.owner };
+    if (answer.state === 'joined') return { status: 'skipped', joined: answer.queued };
+    const carried = this.input.carried?.destinations;
+    this.targets = answer.destinations.map(({ name, giveUpAfterMs, error }) => ({
+      ...(carried?.find((known) => known.name === name) ?? { name, state: 'pending', packs: 0, bytes: 0, misses: 0 }),
+      ...(error === undefined ? {} : { error }),
+      giveUpAfterMs,
+      notBefore: error === undefined ? 0 : Date.now() + retryDestinationMs,
+    }));
+    this.minimum = answer.minimumDestinations;
+    this.retention = answer.retention;
+    this.notifiers = answer.notify;
+    this.enter('snapshot');
+    return undefined;
+  }
+
+  /** Snapshot, batches and manifest; once more from the start when the spool was lost on the way. */
+  private async storeUntilSpoolHolds(): Promise<void> {
+    for (;;) {
+      try {
+        await this.store();
+        return;
+      } catch (error) {
+        if (reasonOf(error).code !== 'SpoolLost' || this.restarts > 0) throw error;
+        this.restarts++;
+        this.done = 0;
+        this.warnings.push({ code: 'SpoolLost', message: 'the spool was lost; the run began anew from its sources' });
+        await this.begin();
+      }
+    }
+  }
+
+  private async store(): Promise<void> {
+    this.enter('snapshot');
+    const plan = await this.activities.snapshot(this.ref);
+    this.batches = plan.batches;
+    this.failedSources = plan.failedSources;
+    if (plan.failedSources.length === plan.sources) {
+      const [first] = plan.failedSources;
+      throw ApplicationFailure.nonRetryable(first?.message ?? 'no source could be read', first?.code ?? 'SourceFailed');
+    }
+    Object.assign(this.totals, {
+      files: plan.files,
+      newFiles: plan.newFiles,
+      changedFiles: plan.changedFiles,
+      sourceBytes: plan.bytes,
+    });
+    if (this.done === 0) this.totals.unreadable = plan.unreadable;
+    this.enter('store');
+    await this.storeBatches();
+    this.enter('manifest');
+    const manifest = await this.activities.manifest(this.ref);
+    if (manifest.packs > 0) await this.sealAndSend('manifest');
+  }
+
+  private async storeBatches(): Promise<void> {
+    const first = this.done;
+    const running = new Set<Promise<void>>();
+    let failure: unknown;
+    let next = first;
+    await CancellationScope.cancellable(async () => {
+      const scope = CancellationScope.current();
+      for (; next < this.batches && failure === undefined; next++) {
+        if (this.paused) {
+          await Promise.all(running);
+          this.describe();
+          await condition(() => !this.paused);
+          this.describe();
+        }
+        while (running.size >= inFlight) await Promise.race(running);
+        if (failure !== undefined) break;
+        if (next - first >= batchesPerExecution || (next > first && workflowInfo().continueAsNewSuggested)) break;
+        const batch: Promise<void> = this.storeBatch(next)
+          .catch((error) => {
+            failure ??= error;
+            scope.cancel();
+          })
+          .finally(() => running.delete(batch));
+        running.add(batch);
+      }
+      await Promise.all(running);
+    }).catch((error) => {
+      failure ??= error;
+    });
+    if (failure !== undefined) throw failure;
+    // A request to cancel the run reaches the batches first; none of them may swallow it.
+    if (CancellationScope.current().consideredCancelled) await sleep(0);
+    if (next < this.batches) {
+      await condition(allHandlersFinished);
+      await continueAsNew<typeof backup>({
+        ...this.input,
+        carried: {
+          startedAt: this.startedAt,
+          nextBatch: next,
+          batches: this.batches,
+          destinations: this.progress(),
+          paused: this.paused,
+          triggered: this.triggered,
+          restarts: this.restarts,
+          totals: this.totals,
+        },
+      });
+    }
+  }
+
+  private async storeBatch(batch: number): Promise<void> {
+    const compressed = await this.activities.compress({ ...this.ref, batch });
+    this.totals.readBytes += compressed.read;
+    this.totals.newBytes += compressed.fresh;
+    this.totals.unreadable += compressed.unreadable;
+    if (compressed.packs > 0) await this.sealAndSend(String(batch));
+    this.done++;
+    this.describe();
+  }
+
+  private async sealAndSend(group: string): Promise<void> {
+    const sealed = await this.activities.encrypt({ ...this.ref, group });
+    this.totals.storedBytes += sealed.bytes;
+    await Promise.all(this.targets.map((target) => this.send(target, group)));
+  }
+
+  /** A destination that fails holds nobody back: what it missed is healed when the others are done. */
+  private async send(target: Target, group: string): Promise<void> {
+    if (target.state === 'failed') return;
+    if (target.notBefore > Date.now()) {
+      target.misses++;
+      return;
+    }
+    try {
+      const upload = target.misses > 0 ? this.activities.uploadOnce : this.activities.upload;
+      const sent = await upload({ ...this.ref, group, destination: target.name });
+      target.packs += sent.packs;
+      target.bytes += sent.bytes;
+      target.notBefore = 0;
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (isCancellation(error) || reason.code === 'SpoolLost') throw error;
+      target.misses++;
+      target.error = `${reason.code}: ${reason.message}`;
+      target.notBefore = Date.now() + retryDestinationMs;
+      this.describe();
+    }
+  }
+
+  private async commitAll(): Promise<void> {
+    this.enter('commit');
+    for (let again = true; again; ) {
+      again = false;
+      const failures = await Promise.all(this.targets.map((target) => this.commit(target).then(() => undefined, (error: unknown) => error)));
+      const failure = failures.find((error) => error !== undefined);
+      if (failure === undefined) return;
+      if (isCancellation(failure) || reasonOf(failure).code !== 'SpoolLost' || this.restarts > 0) throw failure;
+      if (this.targets.some((target) => target.state === 'stored' || target.state === 'healed')) throw failure;
+      this.restarts++;
+      this.done = 0;
+      this.warnings.push({ code: 'SpoolLost', message: 'the spool was lost; the run began anew from its sources' });
+      await this.begin();
+      await this.store();
+      this.enter('commit');
+      again = true;
+    }
+  }
+
+  /** Tries until the destination holds the snapshot, or `giveUpAfter` has passed without progress. */
+  private async commit(target: Target): Promise<void> {
+    let deadline = Date.now() + target.giveUpAfterMs;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const committed = await this.activities.commit({ ...this.ref, destination: target.name });
+        target.state = target.misses > 0 || committed.healed > 0 ? 'healed' : 'stored';
+        target.packs += committed.healed;
+        target.bytes += committed.healedBytes;
+        target.error = undefined;
+        this.describe();
+        return;
+      } catch (error) {
+        if (isCancellation(error)) throw error;
+        const reason = reasonOf(error);
+        if (reason.code === 'SpoolLost') {
+          if (this.targets.every((other) => other === target || other.state === 'pending')) throw error;
+          target.state = 'missed';
+          target.error = `${reason.code}: ${reason.message}`;
+          return;
+        }
+        target.error = `${reason.code}: ${reason.message}`;
+        if (reason.progress > 0) deadline = Date.now() + target.giveUpAfterMs;
+        const wait = Math.min(1000 * 2 ** Math.min(attempt, 5), 30_000);
+        if (!reason.retryable || Date.now() + wait > deadline) {
+          target.state = reason.lost ? 'failed' : 'missed';
+          this.describe();
+          return;
+        }
+        this.describe();
+        await sleep(wait);
+      }
+    }
+  }
+
+  private outcome(): RunStatus {
+    const stored = this.targets.filter(({ state }) => state === 'stored' || state === 'healed').length;
+    if (this.failedSources.length > 0 || stored < this.minimum) return 'failed';
+    return stored < this.targets.length || this.totals.unreadable > 0 ? 'partial' : 'succeeded';
+  }
+
+  /** Only a run that succeeded removes anything, and only where it committed. */
+  private async prune(): Promise<void> {
+    if (!this.retention || this.outcome() !== 'succeeded') return;
+    this.enter('prune');
+    for (const target of this.targets) {
+      try {
+        await this.activities.prune({ ...this.ref, destination: target.name });
+      } catch (error) {
+        if (isCancellation(error)) throw error;
+        this.warnings.push({ code: 'PruneFailed', message: `${target.name}: ${reasonOf(error).message}` });
+      }
+    }
+  }
+
+  private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
+    for (const { name, code, message } of this.failedSources) this.warnings.push({ code, message: `source ${name}: ${message}` });
+    for (const target of this.targets) {
+      if ((target.state === 'missed' || target.state === 'failed') && target.error !== undefined) {
+        this.warnings.push({ code: 'DestinationMissed', message: `${target.name}: ${target.error}` });
+      }
+    }
+    const [source] = this.failedSources;
+    const error = end.error ?? (end.status === 'failed' ? (source ?? this.destinationsError()) : undefined);
+    this.status = end.status;
+    const document = await this.activities.finish({
+      ...this.ref,
+      ...end,
+      ...(error ? { error: { code: error.code, message: error.message } } : {}),
+      startedAt: this.startedAt,
+      endedAt: new Date().toISOString(),
+      destinations: this.progress(),
+      totals: this.totals,
+      warnings: this.warnings,
+    });
+    this.enter('done');
+    if (this.info.typedSearchAttributes.get(outcomeKey) !== undefined) {
+      upsertSearchAttributes([{ key: outcomeKey, value: end.status }]);
+    }
+    await CancellationScope.nonCancellable(async () => {
+      await this.startDeliveries(end.status);
+      if (this.triggered) await this.startNext();
+      if (end.status !== 'skipped' && end.status !== 'cancelled') await this.notify();
+    });
+    return document;
+  }
+
+  private destinationsError(): { code: string; message: string } {
+    const stored = this.targets.filter(({ state }) => state === 'stored' || state === 'healed').length;
+    return {
+      code: 'DestinationMissing',
+      message: `stored at ${stored} of ${this.targets.length} destinations, at least ${this.minimum} are needed`,
+    };
+  }
+
+  private async startDeliveries(status: RunStatus): Promise<void> {
+    if (status === 'cancelled') return;
+    for (const target of this.targets) {
+      if (target.state !== 'missed') continue;
+      const input = await this.activities.deliverInput({ ...this.ref, destination: target.name });
+      await startDelivery(input);
+    }
+  }
+
+  private async startNext(): Promise<void> {
+    const { carried: _, ...input } = this.input;
+    const stamp = new Date().toISOString().replace(/[-:]/g, '');
+    await startChild(backup, {
+      args: [input],
+      workflowId: `${backupIdPrefix(input.host, input.job)}/${stamp}-triggered`,
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `backup of ${input.job} on ${input.host}, triggered while another one ran`,
+    });
+  }
+
+  private async notify(): Promise<void> {
+    this.phase = 'notify';
+    for (const name of this.notifiers) {
+      try {
+        await this.activities.notify({ ...this.ref, name });
+      } catch (error) {
+        const reason = reasonOf(error).message.slice(0, 300);
+        await this.activities.noteUnsent({ ...this.ref, name, reason }).catch(() => undefined);
+      }
+    }
+    this.phase = 'done';
+  }
+
+  private progress(): DestinationProgress[] {
+    return this.targets.map(({ giveUpAfterMs: _, notBefore: __, ...progress }) => ({ ...progress }));
+  }
+
+  private enter(phase: Phase): void {
+    this.phase = phase;
+    this.describe();
+  }
+
+  private answer(): BackupStatusAnswer {
+    const status: RunStatus = this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused ? 'paused' : 'running';
+    return {
+      run: this.id,
+      job: this.input.job,
+      host: this.input.host,
+      status,
+      phase: this.phase,
+      batches: { done: this.done, total: this.batches },
+      totals: this.totals,
+      destinations: this.progress(),
+      startedAt: this.startedAt,
+    };
+  }
+
+  private describe(): void {
+    setCurrentDetails(detailsText(this.answer()));
+  }
+}
+
+interface Reason {
+  code: string;
+  message: string;
+  hint?: string;
+  retryable: boolean;
+  /** Bytes that got through before it failed. */
+  progress: number;
+  lost: boolean;
+}
+
+/** What is behind an activity's failure. */
+export function reasonOf(error: unknown): Reason {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof ApplicationFailure) {
+    const details = (cause.details?.[0] ?? {}) as { hint?: string; progress?: number };
+    const code = cause.type ?? 'Internal';
+    return {
+      code,
+      message: cause.message,
+      hint: details.hint,
+      retryable: cause.nonRetryable !== true,
+      progress: details.progress ?? 0,
+      lost: code === 'DestinationLost' || code === 'RepositoryMismatch' || code === 'RepositoryOwned',
+    };
+  }
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return { code: 'Internal', message, retryable: true, progress: 0, lost: false };
+}

@@ -1,0 +1,66 @@
+import {
+  condition,
+  continueAsNew,
+  defineSignal,
+  getExternalWorkflowHandle,
+  isCancellation,
+  ParentClosePolicy,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  startChild,
+  WorkflowIdReusePolicy,
+} from '@temporalio/workflow';
+import { ActivityFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import type { DeliverInput } from '../activities/backup.js';
+import { activitiesOf } from './activities.js';
+import { deliverId } from './types.js';
+
+export const moreSignal = defineSignal('more');
+
+const longestWaitMs = 5 * 60_000;
+const attemptsPerExecution = 200;
+
+/** Goes on trying until one destination holds every snapshot it missed, across runs. */
+export async function deliver(input: DeliverInput): Promise<void> {
+  const activities = activitiesOf(input.host);
+  let more = false;
+  setHandler(moreSignal, () => {
+    more = true;
+  });
+  for (let attempt = 0; attempt < attemptsPerExecution; attempt++) {
+    more = false;
+    try {
+      const { left } = await activities.deliver(input);
+      setCurrentDetails(left === 0 ? 'delivered' : `${left} snapshots left`);
+      if (left === 0 && !more) return;
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      const reason = error instanceof ActivityFailure && error.cause ? error.cause.message : String(error);
+      setCurrentDetails(`waiting for **${input.destination}**: ${reason}`);
+      const wait = Math.min(2000 * 2 ** Math.min(attempt, 10), longestWaitMs);
+      await condition(() => more, wait);
+    }
+  }
+  await sleep(0);
+  await continueAsNew<typeof deliver>(input);
+}
+
+/** Starts the delivery to a destination, or tells the one that runs that there is more. */
+export async function startDelivery(input: DeliverInput): Promise<void> {
+  const workflowId = deliverId(input.host, input.job, input.destination);
+  try {
+    await startChild(deliver, {
+      args: [input],
+      workflowId,
+      workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `bringing ${input.destination} what it missed of ${input.job} on ${input.host}`,
+    });
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    await getExternalWorkflowHandle(workflowId)
+      .signal(moreSignal)
+      .catch(() => undefined);
+  }
+}

@@ -1,0 +1,3 @@
+// Everything a worker's bundle holds.
+export { backup } from './backup.js';
+export { deliver } from './deliver.js';

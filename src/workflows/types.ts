@@ -1,0 +1,130 @@
+/** Names and shapes that workflows, activities and the CLI share. No code that runs. */
+
+export type RunStatus = 'queued' | 'running' | 'paused' | 'succeeded' | 'partial' | 'failed' | 'cancelled' | 'skipped';
+export const closedStatuses: readonly RunStatus[] = ['succeeded', 'partial', 'failed', 'cancelled', 'skipped'];
+
+export type Phase =
+  | 'queued'
+  | 'begin'
+  | 'snapshot'
+  | 'store'
+  | 'manifest'
+  | 'commit'
+  | 'prune'
+  | 'notify'
+  | 'done';
+
+export interface BackupOptions {
+  /** Start a new generation. */
+  full?: boolean;
+  /** This run only: refer to the last full snapshot alone. */
+  differential?: boolean;
+  /** Read every file and still deduplicate. */
+  reread?: boolean;
+  /** Take over a repository that another state folder owns. */
+  takeOver?: boolean;
+}
+
+/** What starts a backup: it names, never describes. `sig` is an HMAC under the state folder's input key. */
+export interface BackupInput {
+  host: string;
+  job: string;
+  configHash: string;
+  options: BackupOptions;
+  sig: string;
+  /** Set by continue-as-new only. */
+  carried?: BackupCarried;
+}
+
+/** State handed over by continue-as-new. */
+export interface BackupCarried {
+  startedAt: string;
+  nextBatch: number;
+  batches: number;
+  destinations: DestinationProgress[];
+  paused: boolean;
+  triggered: boolean;
+  restarts: number;
+  totals: Totals;
+}
+
+export interface Totals {
+  files: number;
+  newFiles: number;
+  changedFiles: number;
+  unreadable: number;
+  sourceBytes: number;
+  readBytes: number;
+  newBytes: number;
+  storedBytes: number;
+}
+
+export type DestinationState = 'pending' | 'stored' | 'missed' | 'healed' | 'failed';
+
+export interface DestinationProgress {
+  name: string;
+  state: DestinationState;
+  packs: number;
+  bytes: number;
+  /** Batches whose upload failed, to be healed at commit. */
+  misses: number;
+  error?: string;
+}
+
+/** Answer to the query `status`. */
+export interface BackupStatusAnswer {
+  run: string;
+  job: string;
+  host: string;
+  status: RunStatus;
+  phase: Phase;
+  batches: { done: number; total: number };
+  totals: Totals;
+  destinations: DestinationProgress[];
+  startedAt: string;
+  message?: string;
+}
+
+export interface Warning {
+  code: string;
+  message: string;
+  path?: string;
+}
+
+/** `backup --json`: one run's document. */
+export interface RunDocument {
+  run: string;
+  job: string;
+  snapshot: string | null;
+  status: RunStatus;
+  mode: 'full' | 'differential' | 'incremental' | null;
+  files: { total: number; new: number; changed: number; unreadable: number };
+  bytes: { source: number; read: number; new: number; stored: number };
+  destinations: { name: string; status: DestinationState; packs: number; bytes: number; error: string | null }[];
+  warnings: Warning[];
+  startedAt: string;
+  endedAt: string | null;
+  durationMs: number | null;
+  /** For `skipped`: the run this one gave way to. */
+  joined?: string;
+  error?: { code: string; message: string; hint?: string };
+}
+
+export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger' } as const;
+export const statusQuery = 'status';
+export const controlQueue = 'holdfast';
+export const hostQueue = (host: string): string => `holdfast.${host}`;
+export const backupIdPrefix = (host: string, job: string): string => `backup/${host}/${job}`;
+export const deliverId = (host: string, job: string, destination: string): string => `deliver/${host}/${job}/${destination}`;
+
+/** Heartbeat details of every long activity. */
+export interface HeartbeatDetails {
+  phase: Phase;
+  destination?: string;
+  files: number;
+  read: number;
+  new: number;
+  stored: number;
+  /** Bytes to do in this activity, where known. */
+  total?: number;
+}

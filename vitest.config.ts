@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+import { TotalsReporter } from './scripts/totals-reporter.js';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
+    pool: 'forks',
+    maxWorkers: 2,
+    reporters: ['default', new TotalsReporter()],
+  },
+});
