@@ -31,6 +31,7 @@ export const errorCodes = [
   'PathUnknown',
   'TargetUnsafe',
   'TargetConflict',
+  'TargetFull',
   'TemporalUnavailable',
   'TemporalMissing',
   'AlreadyRunning',

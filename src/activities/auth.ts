@@ -11,7 +11,9 @@ export function inputKey(state: string): Buffer {
     try {
       const key = Buffer.from(readFileSync(file, 'utf8').trim(), 'hex');
       if (key.length === 32) return key;
-      throw new HoldfastError('Internal', `${file} is not a key`, { hint: `Remove ${file} and run 'holdfast schedule apply'.` });
+      throw new HoldfastError('Internal', `${file} is not a key`, {
+        hint: `Remove ${file} and run 'holdfast schedule apply'.`,
+      });
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT' || attempt > 0) throw error;
     }
@@ -48,7 +50,9 @@ const unsigned = new Set(['sig', 'carried']);
 /** HMAC-SHA-256, hex, over the workflow type and the input's fields. */
 export function signInput(state: string, type: string, fields: object): string {
   const signed = Object.fromEntries(Object.entries(fields).filter(([name]) => !unsigned.has(name)));
-  return createHmac('sha256', inputKey(state)).update(`${type}\n${canonical(signed)}`).digest('hex');
+  return createHmac('sha256', inputKey(state))
+    .update(`${type}\n${canonical(signed)}`)
+    .digest('hex');
 }
 
 /** @throws HoldfastError InputRefused when the input was not signed with this state folder's key. */

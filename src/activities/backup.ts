@@ -1,19 +1,19 @@
 import { Context } from '@temporalio/activity';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { signInput, verifyInput } from './auth.js';
-import { compressBatch, type CompressAnswer, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
-import { begin, type BeginAnswer, type BeginRequest } from './begin.js';
+import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
+import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
 import { type CommitAnswer, commitRun } from './commit.js';
-import { deliver, type DeliverAnswer } from './deliver.js';
+import { type DeliverAnswer, deliver } from './deliver.js';
 import { asFailure } from './failures.js';
-import { finish, type FinishRequest } from './finish.js';
+import { type FinishRequest, finish } from './finish.js';
 import { heartbeating } from './heartbeat.js';
 import type { Host } from './host.js';
 import { mergeManifests, prepareObjects } from './manifest.js';
 import { noteUnsent, notifyOne } from './notify.js';
 import { type PruneAnswer, pruneDestination } from './prune.js';
 import { RunContext } from './run-context.js';
-import { snapshot, type SnapshotAnswer } from './snapshot.js';
+import { type SnapshotAnswer, snapshot } from './snapshot.js';
 import { TaskGroup } from './threads/pool.js';
 
 /** What every activity of a backup is given: which run, and the signed input that started it. */
@@ -57,25 +57,44 @@ export function createBackupActivities(host: Host) {
     }
   };
 
-  const threaded = <T>(ref: RunRef, phase: Phase, what: string, work: (context: RunContext, group: TaskGroup, signal: AbortSignal) => Promise<T>): Promise<T> => {
+  const threaded = <T>(
+    ref: RunRef,
+    phase: Phase,
+    what: string,
+    work: (context: RunContext, group: TaskGroup, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
     const context = load(ref);
     const signal = Context.current().cancellationSignal;
     return alone(`${ref.run} ${what}`, async () => {
       signal.throwIfAborted();
       const group = new TaskGroup(signal);
-      return heartbeating(phase, group, () => ({}), () => work(context, group, signal));
+      return heartbeating(
+        phase,
+        group,
+        () => ({}),
+        () => work(context, group, signal),
+      );
     });
   };
 
-  const sending = <T>(phase: Phase, destination: string, what: string, work: (signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>): Promise<T> => {
+  const sending = <T>(
+    phase: Phase,
+    destination: string,
+    what: string,
+    work: (signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>,
+  ): Promise<T> => {
     const signal = Context.current().cancellationSignal;
     let stored = 0;
     return alone(what, async () => {
       signal.throwIfAborted();
-      return heartbeating(phase, undefined, () => ({ destination, stored }), () =>
-        work(signal, (bytes) => {
-          stored += bytes;
-        }),
+      return heartbeating(
+        phase,
+        undefined,
+        () => ({ destination, stored }),
+        () =>
+          work(signal, (bytes) => {
+            stored += bytes;
+          }),
       );
     });
   };
@@ -83,9 +102,17 @@ export function createBackupActivities(host: Host) {
   const activities = {
     async begin(request: BeginRequest): Promise<BeginAnswer> {
       verifyInput(host.state, 'backup', request.input);
+      contexts.get(request.run)?.ahead.stop();
       contexts.delete(request.run);
       const signal = Context.current().cancellationSignal;
-      return alone(`${request.run} begin`, () => heartbeating('begin', undefined, () => ({}), () => begin(host, request, signal)));
+      return alone(`${request.run} begin`, () =>
+        heartbeating(
+          'begin',
+          undefined,
+          () => ({}),
+          () => begin(host, request, signal),
+        ),
+      );
     },
 
     async snapshot(ref: RunRef): Promise<SnapshotAnswer> {
@@ -93,7 +120,9 @@ export function createBackupActivities(host: Host) {
     },
 
     async compress(ref: RunRef & { batch: number }): Promise<CompressAnswer> {
-      return threaded(ref, 'store', `compress ${ref.batch}`, (context, group) => compressBatch(context, ref.batch, group));
+      return threaded(ref, 'store', `compress ${ref.batch}`, (context, group) =>
+        compressBatch(context, ref.batch, group),
+      );
     },
 
     async encrypt(ref: RunRef & { group: string }): Promise<{ packs: number; bytes: number }> {
@@ -107,8 +136,11 @@ export function createBackupActivities(host: Host) {
     async upload(ref: RunRef & { group: string; destination: string }): Promise<UploadAnswer> {
       const context = load(ref);
       const first = Context.current().info.attempt === 1;
-      return sending('store', ref.destination, `${ref.run} upload ${ref.group} ${ref.destination}`, (signal, onProgress) =>
-        uploadGroup(context, ref.group, ref.destination, first, signal, onProgress),
+      return sending(
+        'store',
+        ref.destination,
+        `${ref.run} upload ${ref.group} ${ref.destination}`,
+        (signal, onProgress) => uploadGroup(context, ref.group, ref.destination, first, signal, onProgress),
       );
     },
 
@@ -125,13 +157,23 @@ export function createBackupActivities(host: Host) {
 
     async prune(ref: RunRef & { destination: string }): Promise<PruneAnswer> {
       const context = load(ref);
-      return sending('prune', ref.destination, `${ref.run} prune ${ref.destination}`, (signal) => pruneDestination(context, ref.destination, signal));
+      return sending('prune', ref.destination, `${ref.run} prune ${ref.destination}`, (signal) =>
+        pruneDestination(context, ref.destination, signal),
+      );
     },
 
     async finish(request: FinishRequest): Promise<RunDocument> {
       verifyInput(host.state, 'backup', request.input);
+      contexts.get(request.run)?.ahead.stop();
       contexts.delete(request.run);
-      return alone(`${request.run} finish`, () => heartbeating('done', undefined, () => ({}), () => finish(host, request)));
+      return alone(`${request.run} finish`, () =>
+        heartbeating(
+          'done',
+          undefined,
+          () => ({}),
+          () => finish(host, request),
+        ),
+      );
     },
 
     async notify(ref: RunRef & { name: string }): Promise<{ sent: boolean }> {

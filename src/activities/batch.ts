@@ -22,30 +22,36 @@ export async function compressBatch(context: RunContext, batch: number, group: T
   const plan = context.plan().batches[batch];
   if (!plan) throw new HoldfastError('SpoolLost', `the plan of ${context.run} has no batch ${batch}`);
   await checkSpool(context, plan.bytes);
-  const { begun, job } = context;
   const results = await Promise.all(
     plan.lanes.map(async (lane, number) => {
-      const done = laneDone(context, batch, number);
-      if (done) return done;
-      return group.run('laneTask', {
-        run: context.folder,
-        batch,
-        lane: number,
-        bytes: lane.bytes,
-        generation: begun.generation,
-        codec: codecOf(job.compression),
-        catalog: context.catalogFile,
-        indexes: begun.indexes,
-        ownIndex: begun.ownIndex,
-      });
+      const done = laneDone(context, batch, number) ?? (await context.ahead.take(batch, number, group));
+      return done ?? group.run('laneTask', await laneTaskOf(context, batch, number, lane.bytes));
     }),
   );
-  const sum = (pick: (result: LaneResult) => number): number => results.reduce((total, result) => total + pick(result), 0);
+  const sum = (pick: (result: LaneResult) => number): number =>
+    results.reduce((total, result) => total + pick(result), 0);
   return {
     packs: sum((result) => result.packs.length),
     read: sum((result) => result.read),
     fresh: sum((result) => result.fresh),
     unreadable: sum((result) => result.problems.filter((problem) => problem.code === 'Unreadable').length),
+  };
+}
+
+/** What a thread needs to read one lane. */
+export async function laneTaskOf(context: RunContext, batch: number, lane: number, bytes: number) {
+  const { begun, job } = context;
+  return {
+    run: context.folder,
+    batch,
+    lane,
+    bytes,
+    generation: begun.generation,
+    codec: codecOf(job.compression),
+    catalog: context.catalogFile,
+    filter: await context.host.filter(begun.job),
+    indexes: begun.indexes,
+    ownIndex: begun.ownIndex,
   };
 }
 
@@ -58,7 +64,9 @@ function laneDone(context: RunContext, batch: number, lane: number): LaneResult 
   if (!result || !existsSync(spoolFiles.laneLines(context.folder, batch, lane))) return undefined;
   const sealed = result.packs.every((pack) => existsSync(sealedMark(context, pack)));
   if (!sealed && result.boot !== bootId()) return undefined;
-  return result.packs.every((pack) => existsSync(sealedMark(context, pack)) || fileSize(plainFile(context, pack)) === pack.compressed)
+  return result.packs.every(
+    (pack) => existsSync(sealedMark(context, pack)) || fileSize(plainFile(context, pack)) === pack.compressed,
+  )
     ? result
     : undefined;
 }
@@ -77,20 +85,28 @@ async function checkSpool(context: RunContext, batchBytes: number): Promise<void
   // Compressed and encrypted forms stand side by side for a moment; sources rarely grow when compressed.
   const need = Math.min(batchBytes, 256 * 1024 * 1024);
   if (bavail * bsize < need + need / 2) {
-    throw new HoldfastError('SpoolFull', `the disk of the spool ${spool.path} has ${Math.floor((bavail * bsize) / 1048576)} MB free, too few for the next batch`, {
-      hint: 'Free some space, or set spool.path to a larger disk; the run goes on by itself.',
-      retryAfterMs: 5000,
-    });
+    throw new HoldfastError(
+      'SpoolFull',
+      `the disk of the spool ${spool.path} has ${Math.floor((bavail * bsize) / 1048576)} MB free, too few for the next batch`,
+      {
+        hint: 'Free some space, or set spool.path to a larger disk; the run goes on by itself.',
+        retryAfterMs: 5000,
+      },
+    );
   }
   const used = folderBytes(path.join(context.folder, 'packs'));
   if (used + need > spool.max && used > 0) {
     freeStored(context);
     const left = folderBytes(path.join(context.folder, 'packs'));
     if (left + need > spool.max && left > 0) {
-      throw new HoldfastError('SpoolFull', `the spool ${spool.path} holds ${Math.floor(left / 1048576)} MB that no destination has taken yet`, {
-        hint: 'It goes on when a destination answers; spool.max sets how much may wait.',
-        retryAfterMs: 5000,
-      });
+      throw new HoldfastError(
+        'SpoolFull',
+        `the spool ${spool.path} holds ${Math.floor(left / 1048576)} MB that no destination has taken yet`,
+        {
+          hint: 'It goes on when a destination answers; spool.max sets how much may wait.',
+          retryAfterMs: 5000,
+        },
+      );
     }
   }
 }
@@ -103,7 +119,8 @@ function folderBytes(folder: string): number {
 function freeStored(context: RunContext): void {
   const folder = path.join(context.folder, 'packs');
   for (const name of readdirSync(folder)) {
-    if (/^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0) rmSync(path.join(folder, name), { force: true });
+    if (/^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0)
+      rmSync(path.join(folder, name), { force: true });
   }
 }
 
@@ -124,22 +141,28 @@ function plainPacks(context: RunContext, group: string): PlainPack[] {
 }
 
 /** Encrypts a group's packs; each is written once, and every destination and every retry sends that file. */
-export async function encryptGroup(context: RunContext, name: string, group: TaskGroup): Promise<{ packs: number; bytes: number }> {
+export async function encryptGroup(
+  context: RunContext,
+  name: string,
+  group: TaskGroup,
+): Promise<{ packs: number; bytes: number }> {
   const record = spoolFiles.sealed(context.folder, name);
   const known = readJson<SealedPack[]>(record);
   if (known) return { packs: known.length, bytes: sizeOf(known) };
   const key = await context.key();
   const { begun } = context;
+  const filter = await context.host.filter(begun.job);
   const sealed = await Promise.all(
     plainPacks(context, name).map(async (pack) => {
       const mark = readJson<SealedPack>(sealedMark(context, pack));
-      if (mark) return mark;
+      if (mark && !existsSync(plainFile(context, pack))) return mark;
       return group.run('sealTask', {
         run: context.folder,
         pack,
         generation: begun.generation,
         index: begun.ownIndex,
         catalog: context.catalogFile,
+        filter,
         key,
       });
     }),
@@ -182,7 +205,10 @@ export async function uploadGroup(
         const file = spoolFiles.pack(context.folder, pack.pack);
         if (fileSize(file) === undefined) {
           if (context.catalog.holders(object).length > 0) continue;
-          throw new HoldfastError('SpoolLost', `pack ${pack.pack} is gone from the spool before any destination had it`);
+          throw new HoldfastError(
+            'SpoolLost',
+            `pack ${pack.pack} is gone from the spool before any destination had it`,
+          );
         }
         await store.putPack(pack.pack, file, { signal, onProgress });
         bytes += pack.size;

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { findJob } from '../config/load.js';
 import type { Config } from '../config/schema.js';
@@ -9,14 +9,14 @@ import type { Catalog } from '../repository/catalog.js';
 import { newObjectId, packName } from '../repository/layout.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
-import { forgetGone, syncFrom, type SyncResult } from '../repository/sync.js';
+import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { BackupInput, RunDocument, Warning } from '../workflows/types.js';
+import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { spoolFiles, spoolFolders } from './threads/spool-files.js';
-import { emptyDocument } from './document.js';
 
 export interface BeginRequest {
   input: BackupInput;
@@ -48,24 +48,30 @@ export async function begin(host: Host, request: BeginRequest, signal: AbortSign
   const busy = await takeLock(host, request);
   if (busy) return busy;
   const folder = runFolder(host.config.spool.path, run);
-  const known = request.restart === 0 ? readJson<Begun>(spoolFiles.begun(folder)) : undefined;
-  if (known) return answer(RunContext.load(host, run));
-  if (request.restart > 0) rmSync(folder, { recursive: true, force: true });
+  if (readJson<Begun>(spoolFiles.begun(folder))?.restart === request.restart) return answer(RunContext.load(host, run));
+  rmSync(folder, { recursive: true, force: true });
 
   const { config: live, hash } = host.reload();
   const warnings: Warning[] = [];
   findJob(live, input.job);
   if (hash !== input.configHash) {
-    warnings.push({ code: 'ConfigChanged', message: "the config has changed since the schedule was applied; run 'holdfast schedule apply'" });
+    warnings.push({
+      code: 'ConfigChanged',
+      message: "the config has changed since the schedule was applied; run 'holdfast schedule apply'",
+    });
   }
-  if (!live.encryption) warnings.push({ code: 'Unencrypted', message: 'the repository is not encrypted: anyone who can read a destination can read the backup' });
+  if (!live.encryption)
+    warnings.push({
+      code: 'Unencrypted',
+      message: 'the repository is not encrypted: anyone who can read a destination can read the backup',
+    });
   for (const name of ['', ...spoolFolders]) mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
   const config = secretless(live);
-  writeJson(spoolFiles.config(folder), config);
+  writeJson(spoolFiles.config(folder), config, true);
   host.history.put(live.host, emptyDocument(run, input.job, request.startedAt, 'running'));
 
   const begun = await decide(host, request, config, warnings, signal);
-  writeJson(spoolFiles.begun(folder), begun);
+  writeJson(spoolFiles.begun(folder), begun, true);
   return answer(new RunContext(host, run, begun, config));
 }
 
@@ -88,7 +94,8 @@ async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer 
     const waiting = held.queued;
     const stale = waiting !== null && waiting !== run && !(await isOpen(host, waiting)) ? waiting : undefined;
     if (!host.history.queue(job, run, stale)) return { state: 'joined', queued: waiting ?? held.owner };
-    if (request.wait) throw new HoldfastError('JobBusy', `job ${job} is being backed up by ${held.owner}`, { retryAfterMs: 1000 });
+    if (request.wait)
+      throw new HoldfastError('JobBusy', `job ${job} is being backed up by ${held.owner}`, { retryAfterMs: 1000 });
     return { state: 'busy', owner: held.owner };
   }
 }
@@ -101,7 +108,9 @@ async function isOpen(host: Host, run: string): Promise<boolean> {
     return status.name === 'RUNNING' || status.name === 'PAUSED';
   } catch (error) {
     if (error instanceof Error && error.name === 'WorkflowNotFoundError') return false;
-    throw new HoldfastError('TemporalUnavailable', `Temporal does not say whether ${run} is still running`, { cause: error });
+    throw new HoldfastError('TemporalUnavailable', `Temporal does not say whether ${run} is still running`, {
+      cause: error,
+    });
   }
 }
 
@@ -109,7 +118,11 @@ async function isOpen(host: Host, run: string): Promise<boolean> {
 function closeAbandoned(host: Host, run: string): void {
   const document = host.history.get(run);
   if (document?.status !== 'running' && document?.status !== 'queued') return;
-  const ended: RunDocument = { ...document, status: 'failed', error: { code: 'Cancelled', message: 'the run was terminated from outside' } };
+  const ended: RunDocument = {
+    ...document,
+    status: 'failed',
+    error: { code: 'Cancelled', message: 'the run was terminated from outside' },
+  };
   host.history.put(host.config.host, ended);
 }
 
@@ -142,7 +155,8 @@ async function decide(
   );
   stores.sort((a, b) => job.destinations.indexOf(a.name) - job.destinations.indexOf(b.name));
   signal.throwIfAborted();
-  if (stores.length === 0 && (catalog.get('repository') ?? '') === '') throw [...failures.values()][0] ?? new Error('no destination');
+  if (stores.length === 0 && (catalog.get('repository') ?? '') === '')
+    throw [...failures.values()][0] ?? new Error('no destination');
 
   const keyFile = await establishKey(host, jobName, stores, passphrase, signal);
   const key = await host.unlock(keyFile, passphrase);
@@ -164,21 +178,34 @@ async function decide(
     }),
   );
   signal.throwIfAborted();
-  if (listed.size === 0 && job.destinations.every((name) => failures.get(name)?.retryable === false)) throw [...failures.values()][0]!;
+  if (listed.size === 0 && job.destinations.every((name) => failures.get(name)?.retryable === false))
+    throw [...failures.values()][0]!;
   for (const { damaged } of listed.values()) {
     for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
   }
-  forgetGone(catalog, new Map([...listed].map(([name, result]) => [name, result.objects])), listed.size === job.destinations.length);
-  const marked = [...listed.values()].flatMap((result) => result.deletions.filter((record) => !record.done).flatMap((record) => record.packs));
+  forgetGone(
+    catalog,
+    new Map([...listed].map(([name, result]) => [name, result.objects])),
+    listed.size === job.destinations.length,
+  );
+  const marked = [...listed.values()].flatMap((result) =>
+    result.deletions.filter((record) => !record.done).flatMap((record) => record.packs),
+  );
   catalog.setMarks(marked);
 
   const seq = Math.max(Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
   catalog.set('seq', String(seq));
-  const basis = chooseBasis(catalog, job.mode, options, job.sources.map((source) => source.name));
+  const basis = chooseBasis(
+    catalog,
+    job.mode,
+    options,
+    job.sources.map((source) => source.name),
+  );
   const ownIndex = newObjectId();
   if (basis.indexes.length > 0 || !options.full) adoptLeftovers(catalog, basis, ownIndex);
   return {
     run: request.run,
+    restart: request.restart,
     job: jobName,
     host: config.host,
     startedAt: request.startedAt,
@@ -190,7 +217,9 @@ async function decide(
     indexes: basis.indexes,
     ownIndex,
     allPresent: basis.indexes.every((index) =>
-      catalog.packsOf(index).every((pack) => catalog.holders(packName(pack.hash)).length > 0 && !catalog.isMarked(pack.hash)),
+      catalog
+        .packsOf(index)
+        .every((pack) => catalog.holders(packName(pack.hash)).length > 0 && !catalog.isMarked(pack.hash)),
     ),
     parents: basis.parents,
     keyFile,
@@ -220,11 +249,16 @@ function chooseBasis(
   const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : configured;
   const newest = rows[0]?.root;
   const base: Root | undefined =
-    wanted === 'incremental' ? newest : wanted === 'differential' ? rows.find((row) => row.root.mode === 'full')?.root : undefined;
+    wanted === 'incremental'
+      ? newest
+      : wanted === 'differential'
+        ? rows.find((row) => row.root.mode === 'full')?.root
+        : undefined;
   if (!base) {
     // A generation begun by a run that did not finish is taken up again, with what it stored.
     const left = catalog.get('generation');
-    const unfinished = left !== undefined && left !== '' && !options.full && rows.every((row) => row.root.generation !== left);
+    const unfinished =
+      left !== undefined && left !== '' && !options.full && rows.every((row) => row.root.generation !== left);
     const generation = unfinished ? left : randomUUID();
     catalog.set('generation', generation);
     return { mode: 'full', generation, indexes: [], parents: {} };
@@ -232,7 +266,9 @@ function chooseBasis(
   const parents: Record<string, string> = {};
   for (const name of sources) {
     const parent = rows.find(
-      (row) => row.root.generation === base.generation && row.root.sources.some((source) => source.name === name && source.complete),
+      (row) =>
+        row.root.generation === base.generation &&
+        row.root.sources.some((source) => source.name === name && source.complete),
     );
     if (parent) parents[name] = parent.id;
   }
@@ -247,7 +283,10 @@ function adoptLeftovers(catalog: Catalog, basis: Basis, ownIndex: string): void 
     const gone: string[] = [];
     const kept: string[] = [];
     for (const pack of catalog.packsOf(index)) {
-      const there = pack.generation === basis.generation && !catalog.isMarked(pack.hash) && catalog.holders(packName(pack.hash)).length > 0;
+      const there =
+        pack.generation === basis.generation &&
+        !catalog.isMarked(pack.hash) &&
+        catalog.holders(packName(pack.hash)).length > 0;
       (there ? kept : gone).push(pack.hash);
     }
     catalog.listPacks(ownIndex, kept);

@@ -1,14 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { createWriteStream } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { createWriteStream, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
-import { deletionIdOf, indexIdOf, packHashOf, packName, indexName } from '../repository/layout.js';
 import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
+import { deletionIdOf, indexIdOf, indexName, packHashOf, packName } from '../repository/layout.js';
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
@@ -59,22 +58,45 @@ export async function commitRun(
   }
   const others: Store[] = [];
   for (const name of context.job.destinations) if (name !== destination) others.push(await context.store(name));
-  const answer = await settle(context.catalog, store, key, prepared.needs, prepared.indexes.filter((id) => indexName(id) !== prepared.index?.name), {
-    spoolFile: (pack) => {
-      const name = spoolFiles.pack(context.folder, pack);
-      return fileSize(name) === undefined ? undefined : name;
+  const answer = await settle(
+    context.catalog,
+    store,
+    key,
+    prepared.needs,
+    prepared.indexes.filter((id) => indexName(id) !== prepared.index?.name),
+    {
+      spoolFile: (pack) => {
+        const name = spoolFiles.pack(context.folder, pack);
+        return fileSize(name) === undefined ? undefined : name;
+      },
+      others,
+      scratch: context.folder,
     },
-    others,
-    scratch: context.folder,
-  }, signal, onProgress);
+    signal,
+    onProgress,
+  );
   if (prepared.index) {
     await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
-    context.catalog.addPresence(destination, prepared.index.name, fileSize(spoolFiles.object(context.folder, 'index')) ?? 0);
+    context.catalog.addPresence(
+      destination,
+      prepared.index.name,
+      fileSize(spoolFiles.object(context.folder, 'index')) ?? 0,
+    );
   }
   await putOnce(store, prepared.root.name, spoolFiles.object(context.folder, 'root'), signal);
-  context.catalog.addPresence(destination, prepared.root.name, fileSize(spoolFiles.object(context.folder, 'root')) ?? 0);
+  context.catalog.addPresence(
+    destination,
+    prepared.root.name,
+    fileSize(spoolFiles.object(context.folder, 'root')) ?? 0,
+  );
   const root = parseRoot(readFileSync(spoolFiles.object(context.folder, 'root.json')), prepared.root.name);
-  context.catalog.putSnapshot({ id: root.id, seq: root.seq, name: prepared.root.name, sha256: prepared.root.sha256, root });
+  context.catalog.putSnapshot({
+    id: root.id,
+    seq: root.seq,
+    name: prepared.root.name,
+    sha256: prepared.root.sha256,
+    root,
+  });
   return answer;
 }
 
@@ -127,7 +149,8 @@ export async function settle(
   return answer;
 }
 
-const isData = (name: string): boolean => packHashOf(name) !== undefined || indexIdOf(name) !== undefined || name.startsWith('snapshots/');
+const isData = (name: string): boolean =>
+  packHashOf(name) !== undefined || indexIdOf(name) !== undefined || name.startsWith('snapshots/');
 
 /** A pack marked for deletion since the run began is not to be relied on. */
 async function refuseMarked(
@@ -139,10 +162,14 @@ async function refuseMarked(
 ): Promise<void> {
   for (const name of listed.keys()) {
     if (deletionIdOf(name) === undefined) continue;
-    const record: DeletionRecord = parseDeletion(await store.readMeta(key, 'deletion', name, deletionLimit, signal), `${store.name}: ${name}`);
+    const record: DeletionRecord = parseDeletion(
+      await store.readMeta(key, 'deletion', name, deletionLimit, signal),
+      `${store.name}: ${name}`,
+    );
     if (record.done) continue;
     const pack = record.packs.find((marked) => needed.has(marked));
-    if (pack !== undefined) throw new HoldfastError('SpoolLost', `${store.name}: pack ${pack} was marked for deletion while the run went on`);
+    if (pack !== undefined)
+      throw new HoldfastError('SpoolLost', `${store.name}: pack ${pack} was marked for deletion while the run went on`);
   }
 }
 
@@ -155,7 +182,12 @@ async function firstWith(stores: readonly Store[], name: string, signal: AbortSi
       failure = error;
     }
   }
-  throw failure ?? new HoldfastError('ObjectMissing', `${name} is at no destination`, { hint: "Run 'holdfast backup JOB --full' to store everything anew." });
+  throw (
+    failure ??
+    new HoldfastError('ObjectMissing', `${name} is at no destination`, {
+      hint: "Run 'holdfast backup JOB --full' to store everything anew.",
+    })
+  );
 }
 
 async function heal(
@@ -185,14 +217,20 @@ async function heal(
           done(null, part);
         },
       });
-      await pipeline(await other.destination.get(other.key(packName(pack)), { signal }), meter, createWriteStream(scratch, { mode: 0o600, flush: true }));
-      if (hash.digest('hex') !== pack) throw new HoldfastError('IntegrityMismatch', `${other.name}: pack ${pack} is damaged`);
+      await pipeline(
+        await other.destination.get(other.key(packName(pack)), { signal }),
+        meter,
+        createWriteStream(scratch, { mode: 0o600, flush: true }),
+      );
+      if (hash.digest('hex') !== pack)
+        throw new HoldfastError('IntegrityMismatch', `${other.name}: pack ${pack} is damaged`);
       await store.putPack(pack, scratch, { signal, onProgress });
       return bytes;
     } catch (error) {
       signal.throwIfAborted();
       failure ??= error;
-      if (error instanceof HoldfastError && error.code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
+      if (error instanceof HoldfastError && error.code === 'ObjectMissing')
+        catalog.dropPresence(other.name, packName(pack));
     } finally {
       await rm(scratch, { force: true });
     }

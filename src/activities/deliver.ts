@@ -36,14 +36,23 @@ export async function deliver(
   return { delivered, left: host.history.owed(job, destination).length };
 }
 
-function markDelivered(host: Host, run: string, destination: string, packs: number, bytes: number, snapshot: string): void {
+function markDelivered(
+  host: Host,
+  run: string,
+  destination: string,
+  packs: number,
+  bytes: number,
+  snapshot: string,
+): void {
   const document = host.history.get(run);
   if (!document) return;
   host.history.put(host.config.host, {
     ...document,
     snapshot,
     destinations: document.destinations.map((entry) =>
-      entry.name === destination ? { ...entry, status: 'healed', packs: entry.packs + packs, bytes: entry.bytes + bytes, error: null } : entry,
+      entry.name === destination
+        ? { ...entry, status: 'healed', packs: entry.packs + packs, bytes: entry.bytes + bytes, error: null }
+        : entry,
     ),
   });
 }

@@ -6,7 +6,8 @@ import { Stopped } from './threads/progress.js';
 /** Turns whatever an activity threw into a failure Temporal understands, with every known secret taken out. */
 export function asFailure(error: unknown): Error {
   if (error instanceof CancelledFailure || error instanceof ApplicationFailure) return error;
-  if (error instanceof Stopped || (error instanceof Error && error.name === 'Stopped')) return new CancelledFailure('stopped');
+  if (error instanceof Stopped || (error instanceof Error && error.name === 'Stopped'))
+    return new CancelledFailure('stopped');
   if (error instanceof HoldfastError) {
     if (error.code === 'Cancelled') return new CancelledFailure(error.message);
     return ApplicationFailure.create({

@@ -1,12 +1,11 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import type { DestinationProgress, RunDocument, RunStatus, Totals, Warning } from '../workflows/types.js';
+import { HoldfastError } from '../errors.js';
+import type { BackupInput, DestinationProgress, RunDocument, RunStatus, Totals, Warning } from '../workflows/types.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { collectProblems, keepManifests } from './manifest.js';
 import { RunContext, runFolder } from './run-context.js';
-import { HoldfastError } from '../errors.js';
-import type { BackupInput } from '../workflows/types.js';
 
 export interface FinishRequest {
   input: BackupInput;
@@ -22,10 +21,18 @@ export interface FinishRequest {
 }
 
 const maxWarnings = 200;
+/** What `deliver` needs of a run's spool. */
+const kept = ['packs', 'objects', 'config.json', 'begun.json'];
 
 /** Ends a run: its document goes to the history, its manifests are kept for the next run, its lock and its spool are freed. */
 export async function finish(host: Host, request: FinishRequest): Promise<RunDocument> {
   const { run, input } = request;
+  const recorded = host.history.get(run);
+  if (recorded && recorded.endedAt !== null) {
+    // A worker died after it had recorded the end: nothing is left to do but to clear up.
+    clearUp(host, request);
+    return recorded;
+  }
   let context: RunContext | undefined;
   try {
     context = RunContext.load(host, run);
@@ -33,11 +40,17 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
     if (!(error instanceof HoldfastError) || error.code !== 'SpoolLost') throw error;
   }
   const stored = request.destinations.some(({ state }) => state === 'stored' || state === 'healed');
-  const problems = context ? collectProblems(context, maxWarnings) : { problems: [], unreadable: 0, vanished: 0, more: 0 };
+  const problems = context
+    ? collectProblems(context, maxWarnings)
+    : { problems: [], unreadable: 0, vanished: 0, more: 0 };
   const warnings: Warning[] = [
     ...(context?.begun.warnings ?? []),
     ...request.warnings,
-    ...problems.problems.map(({ code, path: where, message }) => ({ code, path: where.slice(0, 512), message: message.slice(0, 300) })),
+    ...problems.problems.map(({ code, path: where, message }) => ({
+      code,
+      path: where.slice(0, 512),
+      message: message.slice(0, 300),
+    })),
   ].slice(0, maxWarnings);
   if (problems.more > 0) warnings.push({ code: 'MoreProblems', message: `${problems.more} more files had problems` });
   const { totals } = request;
@@ -60,22 +73,36 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
     ...(request.joined === undefined ? {} : { joined: request.joined }),
     ...(request.error ? { error: request.error } : {}),
   };
-  const owed = request.destinations.filter(({ state }) => state === 'missed').map(({ name }) => name);
   if (context && stored) await keepManifests(context);
+  if (context && request.status !== 'cancelled') {
+    for (const { name, state } of request.destinations) if (state === 'missed') host.history.owe(input.job, name, run);
+  }
+  // Before the spool goes, without which a repetition of this step could not say as much.
+  host.history.put(host.config.host, document);
+  clearUp(host, request);
+  host.log.info(
+    {
+      run,
+      job: input.job,
+      status: request.status,
+      files: document.files,
+      bytes: document.bytes,
+      ms: document.durationMs,
+    },
+    `backup of ${input.job} ${request.status}`,
+  );
+  return document;
+}
+
+/** Leaves of the spool what a destination is owed, and lets the next run begin. */
+function clearUp(host: Host, { run, input }: FinishRequest): void {
   const folder = runFolder(host.config.spool.path, run);
-  if (context && owed.length > 0 && request.status !== 'cancelled') {
-    for (const name of owed) host.history.owe(input.job, name, run);
-    for (const name of readdirSync(folder)) {
-      if (!['packs', 'objects', 'config.json', 'begun.json'].includes(name)) rmSync(path.join(folder, name), { recursive: true, force: true });
+  if (host.history.isOwed(run)) {
+    for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+      if (!kept.includes(name)) rmSync(path.join(folder, name), { recursive: true, force: true });
     }
   } else {
     rmSync(folder, { recursive: true, force: true });
   }
-  host.history.put(host.config.host, document);
   host.history.releaseLock(input.job, run);
-  host.log.info(
-    { run, job: input.job, status: request.status, files: document.files, bytes: document.bytes, ms: document.durationMs },
-    `backup of ${input.job} ${request.status}`,
-  );
-  return document;
 }

@@ -83,7 +83,9 @@ export class History {
   }
 
   lock(job: string): { owner: string; queued: string | null } | undefined {
-    return this.db.prepare<[string], { owner: string; queued: string | null }>('SELECT owner, queued FROM locks WHERE job = ?').get(job);
+    return this.db
+      .prepare<[string], { owner: string; queued: string | null }>('SELECT owner, queued FROM locks WHERE job = ?')
+      .get(job);
   }
 
   /** Takes the job's lock when it is free or held by `stale`; true when `owner` holds it afterwards. */
@@ -116,7 +118,9 @@ export class History {
   releaseLock(job: string, owner: string): void {
     this.db
       .transaction(() => {
-        this.db.prepare('UPDATE locks SET owner = queued, queued = NULL WHERE job = ? AND owner = ? AND queued IS NOT NULL').run(job, owner);
+        this.db
+          .prepare('UPDATE locks SET owner = queued, queued = NULL WHERE job = ? AND owner = ? AND queued IS NOT NULL')
+          .run(job, owner);
         this.db.prepare('DELETE FROM locks WHERE job = ? AND owner = ?').run(job, owner);
       })
       .immediate();

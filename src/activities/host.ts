@@ -10,9 +10,11 @@ import type { Destination } from '../destinations/destination.js';
 import { openDestination } from '../destinations/open.js';
 import { errnoOf } from '../errors.js';
 import { Catalog } from '../repository/catalog.js';
+import { ChunkFilter } from '../repository/chunk-filter.js';
 import { type KeyFile, unlock } from '../repository/keys.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { History } from './history.js';
+import { TaskGroup } from './threads/pool.js';
 
 /** What every activity of this host shares: config, catalogs, open destinations, unlocked keys. */
 export class Host {
@@ -20,6 +22,7 @@ export class Host {
   private readonly opened = new Map<string, { config: string; destination: Promise<Destination> }>();
   private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
   private readonly catalogs = new Map<string, Catalog>();
+  private readonly filters = new Map<string, Promise<SharedArrayBuffer>>();
 
   constructor(
     private loaded: LoadedConfig,
@@ -82,6 +85,22 @@ export class Host {
     return catalog;
   }
 
+  /** The job's chunk filter, filled from its catalog at first use and kept up to date by every thread. */
+  async filter(job: string): Promise<SharedArrayBuffer> {
+    let filter = this.filters.get(job);
+    if (!filter) {
+      const made = new ChunkFilter();
+      // Attached before it is filled, so that nothing added meanwhile is missed.
+      this.catalog(job).filter = made;
+      filter = new TaskGroup(new AbortController().signal)
+        .run('filterTask', { catalog: this.catalogFile(job), filter: made.memory })
+        .then(() => made.memory);
+      this.filters.set(job, filter);
+      filter.catch(() => this.filters.delete(job));
+    }
+    return filter;
+  }
+
   keyFilePath(job: string): string {
     return path.join(this.state, 'keys', `${job}.json`);
   }
@@ -117,9 +136,7 @@ export class Host {
 
   /** The repository key; scrypt runs once per key file and passphrase. */
   async unlock(file: KeyFile, passphrase: string | undefined): Promise<RepositoryKey | undefined> {
-    const id = createHash('sha256')
-      .update(JSON.stringify([file.repository, file.slots, passphrase ?? null]))
-      .digest('hex');
+    const id = keyId(file, passphrase);
     let key = this.keys.get(id);
     if (!key) {
       key = unlock(file, passphrase);
@@ -129,11 +146,23 @@ export class Host {
     return key;
   }
 
+  /** Spares the derivation for a key that was made just now. */
+  remember(file: KeyFile, passphrase: string | undefined, key: RepositoryKey | undefined): void {
+    this.keys.set(keyId(file, passphrase), Promise.resolve(key));
+  }
+
   async close(): Promise<void> {
     for (const { destination } of this.opened.values()) {
-      await destination.then((open) => open.close()).catch((error: unknown) => this.log.debug({ error }, 'closing a destination'));
+      await destination
+        .then((open) => open.close())
+        .catch((error: unknown) => this.log.debug({ error }, 'closing a destination'));
     }
     for (const catalog of this.catalogs.values()) catalog.close();
     this.history.close();
   }
 }
+
+const keyId = (file: KeyFile, passphrase: string | undefined): string =>
+  createHash('sha256')
+    .update(JSON.stringify([file.repository, file.slots, passphrase ?? null]))
+    .digest('hex');

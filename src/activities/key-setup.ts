@@ -5,8 +5,8 @@ import { createKeyFile, type KeyFile, keyFileBytes, parseKeyFile } from '../repo
 import { keyFileName, ownerName, readmeName } from '../repository/layout.js';
 import { repositoryReadme } from '../repository/readme.js';
 import type { Store } from '../repository/store.js';
-import type { Host } from './host.js';
 import { writeDurable } from './durable.js';
+import type { Host } from './host.js';
 
 const seenKey = (destination: string): string => `seen:${destination}`;
 
@@ -40,10 +40,14 @@ export async function establishKey(
   const kept = stateKeyFile(host, job);
   if (kept) {
     if (kept.objects === 'aes' && passphrase === undefined) {
-      throw new HoldfastError('SecretMissing', `job ${job} has an encrypted repository and the config has no passphrase`, {
-        key: 'encryption.passphrase',
-        hint: 'Put the passphrase back into the config; to start over in the clear, choose other destinations.',
-      });
+      throw new HoldfastError(
+        'SecretMissing',
+        `job ${job} has an encrypted repository and the config has no passphrase`,
+        {
+          key: 'encryption.passphrase',
+          hint: 'Put the passphrase back into the config; to start over in the clear, choose other destinations.',
+        },
+      );
     }
     return kept;
   }
@@ -57,9 +61,13 @@ export async function establishKey(
   }
   const first = stores[0];
   if (!first) {
-    throw new HoldfastError('DestinationUnreachable', `no destination of job ${job} can be reached to make its repository`);
+    throw new HoldfastError(
+      'DestinationUnreachable',
+      `no destination of job ${job} can be reached to make its repository`,
+    );
   }
-  const { file } = await createKeyFile(host.config.host, job, passphrase);
+  const { file, key } = await createKeyFile(host.config.host, job, passphrase);
+  host.remember(file, passphrase, key);
   keepKeyFile(host, job, file);
   const there = await first.createKeyFile(file, signal);
   if (there.repository !== file.repository) {
@@ -85,9 +93,13 @@ export async function claimRepository(
   let there = await store.keyFile(signal);
   if (!there) {
     if (catalog.get(seenKey(store.name)) === file.repository) {
-      throw new HoldfastError('DestinationLost', `${store.name}: the repository ${store.prefix} that was here is gone`, {
-        hint: `Mount or reconnect it. If it was emptied on purpose: holdfast destinations adopt ${store.name}`,
-      });
+      throw new HoldfastError(
+        'DestinationLost',
+        `${store.name}: the repository ${store.prefix} that was here is gone`,
+        {
+          hint: `Mount or reconnect it. If it was emptied on purpose: holdfast destinations adopt ${store.name}`,
+        },
+      );
     }
     there = await store.createKeyFile(file, signal);
   }
@@ -115,7 +127,9 @@ async function claimOwner(host: Host, store: Store, takeOver: boolean, signal: A
   const bytes = Buffer.from(`${JSON.stringify(own)}\n`);
   let owner: { state?: string; host?: string; since?: string } | undefined;
   try {
-    owner = JSON.parse((await store.destination.read(store.key(ownerName), { maxBytes: 65536, signal })).toString('utf8'));
+    owner = JSON.parse(
+      (await store.destination.read(store.key(ownerName), { maxBytes: 65536, signal })).toString('utf8'),
+    );
   } catch (error) {
     if (error instanceof HoldfastError && error.code !== 'ObjectMissing') throw error;
   }

@@ -1,17 +1,17 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { indexPackLine } from '../repository/index-file.js';
 import { indexName, snapshotName } from '../repository/layout.js';
+import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
 import { codecOf, fileSize } from './batch.js';
 import { writeDurable } from './durable.js';
 import type { RunContext, SourcePlan } from './run-context.js';
-import { readLines } from '../repository/lines.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { MergeResult } from './threads/merge-task.js';
 import type { TaskGroup } from './threads/pool.js';
@@ -48,7 +48,7 @@ export interface Prepared {
 export async function mergeManifests(context: RunContext, group: TaskGroup): Promise<{ packs: number }> {
   const file = spoolFiles.manifestResult(context.folder);
   const known = readJson<ManifestRecord>(file);
-  if (known && known.packs.every((pack) => isThere(context, pack, known.boot))) return { packs: known.packs.length };
+  if (known?.packs.every((pack) => isThere(context, pack, known.boot))) return { packs: known.packs.length };
   const plan = context.plan();
   const record: ManifestRecord = { boot: bootId(), packs: [], sources: [] };
   for (const [number, source] of plan.sources.entries()) {
@@ -64,7 +64,11 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
         lanes.push({ batch, lane });
       });
     }
-    const { packs, boot: _, ...merged }: MergeResult = await group.run('mergeTask', {
+    const {
+      packs,
+      boot: _,
+      ...merged
+    }: MergeResult = await group.run('mergeTask', {
       run: context.folder,
       source: number,
       lanes,
@@ -110,7 +114,10 @@ const needsFile = (context: RunContext, snapshot: string, source: string): strin
   path.join(context.host.manifestFolder(context.begun.job), `${snapshot}-${source}.needs.json`);
 
 /** Every problem the walk and the lanes met, first ones first; `more` counts those beyond `limit`. */
-export function collectProblems(context: RunContext, limit: number): { problems: Problem[]; unreadable: number; vanished: number; more: number } {
+export function collectProblems(
+  context: RunContext,
+  limit: number,
+): { problems: Problem[]; unreadable: number; vanished: number; more: number } {
   const plan = readJson<{ sources: SourcePlan[]; batches: { lanes: unknown[] }[] }>(spoolFiles.plan(context.folder));
   const problems: Problem[] = [];
   let unreadable = 0;
@@ -154,8 +161,13 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   const indexes = own.length > 0 ? [...begun.indexes, begun.ownIndex] : begun.indexes;
   if (own.length > 0) {
     const lines: string[] = [];
-    for (const pack of catalog.indexPacks(begun.ownIndex)) lines.push(indexPackLine(pack));
-    const sealed = await sealMeta(key, 'index', indexName(begun.ownIndex), Buffer.from(`${lines.join('\n')}\n`, 'utf8'));
+    for (const { hash } of own) lines.push(indexLine(context, hash));
+    const sealed = await sealMeta(
+      key,
+      'index',
+      indexName(begun.ownIndex),
+      Buffer.from(`${lines.join('\n')}\n`, 'utf8'),
+    );
     writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
   }
   const { unreadable } = collectProblems(context, 0);
@@ -195,7 +207,10 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     files: sources.reduce((sum, source) => sum + source.files, 0),
     bytes: sources.reduce((sum, source) => sum + source.bytes, 0),
     sources,
-    config: { job: config, destinations: Object.fromEntries(destinations.map((name) => [name, context.destinationConfig(name)])) },
+    config: {
+      job: config,
+      destinations: Object.fromEntries(destinations.map((name) => [name, context.destinationConfig(name)])),
+    },
     version,
   };
   const json = rootBytes(root);
@@ -210,6 +225,18 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   };
   writeJson(file, prepared, true);
   return prepared;
+}
+
+/** A pack's line of the index: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */
+function indexLine(context: RunContext, hash: string): string {
+  try {
+    return readFileSync(spoolFiles.indexLine(context.folder, hash), 'utf8');
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+  const pack = context.catalog.indexPack(hash);
+  if (!pack) throw new HoldfastError('SpoolLost', `pack ${hash} is not in the catalog`);
+  return indexPackLine(pack);
 }
 
 function unreadableOf(context: RunContext, number: number, source: SourcePlan): number {
@@ -237,11 +264,13 @@ export async function keepManifests(context: RunContext): Promise<void> {
     if (source.identicalTo === undefined) await moveFile(spoolFiles.manifest(context.folder, number), target);
     else await moveFile(path.join(folder, `${source.identicalTo}-${source.name}.ndjson`), target);
     writeJson(needsFile(context, context.begun.snapshot, source.name), source.needs);
-    const complete = plan.sources[number]?.error === undefined && unreadableOf(context, number, plan.sources[number]!) === 0;
+    const complete =
+      plan.sources[number]?.error === undefined && unreadableOf(context, number, plan.sources[number]!) === 0;
     if (!complete) continue;
     for (const name of readdirSync(folder)) {
       const other = /^([0-9a-f]{16})-(.*?)(\.needs\.json|\.ndjson)$/.exec(name);
-      if (other?.[2] === source.name && other[1] !== context.begun.snapshot) rmSync(path.join(folder, name), { force: true });
+      if (other?.[2] === source.name && other[1] !== context.begun.snapshot)
+        rmSync(path.join(folder, name), { force: true });
     }
   }
 }

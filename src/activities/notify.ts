@@ -15,14 +15,27 @@ export function eventsOf(run: RunDocument, previous: RunDocument | undefined): N
 }
 
 /** Tells one notifier of the job about a run; resolves without sending when it does not ask for this event. */
-export async function notifyOne(host: Host, job: string, run: string, name: string, signal: AbortSignal): Promise<{ sent: boolean }> {
+export async function notifyOne(
+  host: Host,
+  job: string,
+  run: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<{ sent: boolean }> {
   const document = host.history.get(run);
   const config = host.config.notify[name];
   if (!document || !config) throw new HoldfastError('ConfigInvalid', `there is no notifier ${name} or no run ${run}`);
   const previous = host.history
     .list({ job, limit: 20 })
-    .find((other) => other.run !== run && other.startedAt < document.startedAt && ['succeeded', 'partial', 'failed'].includes(other.status));
-  const event = eventsOf(document, previous).filter((one) => config.on.includes(one)).at(-1);
+    .find(
+      (other) =>
+        other.run !== run &&
+        other.startedAt < document.startedAt &&
+        ['succeeded', 'partial', 'failed'].includes(other.status),
+    );
+  const event = eventsOf(document, previous)
+    .filter((one) => config.on.includes(one))
+    .at(-1);
   if (event === undefined) return { sent: false };
   const resolved = await resolveSecrets(config, `notify.${name}`);
   await new Webhook(name, resolved).send({ event, host: host.config.host, run: document }, signal);

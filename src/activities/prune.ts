@@ -1,8 +1,16 @@
 import { HoldfastError } from '../errors.js';
-import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, packHashOf, packName } from '../repository/layout.js';
 import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
+import {
+  deletionIdOf,
+  deletionName,
+  indexIdOf,
+  indexName,
+  newObjectId,
+  packHashOf,
+  packName,
+} from '../repository/layout.js';
 import { applyRetention } from '../repository/retention.js';
-import { sealMeta, type Store } from '../repository/store.js';
+import { type Store, sealMeta } from '../repository/store.js';
 import type { RunContext } from './run-context.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
@@ -20,7 +28,11 @@ export interface PruneAnswer {
  * Applies retention at one destination in two phases: roots that no rule keeps go, what only they referred to is marked;
  * what was marked 72 h ago and is still not referred to is deleted.
  */
-export async function pruneDestination(context: RunContext, destination: string, signal: AbortSignal): Promise<PruneAnswer> {
+export async function pruneDestination(
+  context: RunContext,
+  destination: string,
+  signal: AbortSignal,
+): Promise<PruneAnswer> {
   const rules = context.job.retention;
   if (!rules) return { removed: 0, marked: 0, deleted: 0 };
   const store = await context.store(destination);
@@ -28,10 +40,14 @@ export async function pruneDestination(context: RunContext, destination: string,
   const { catalog } = context;
   const now = await store.destination.now(signal);
   if (Math.abs(now.getTime() - Date.now()) > clockToleranceMs) {
-    throw new HoldfastError('DestinationFailed', `${destination}: its clock says ${now.toISOString()}, more than an hour from this host's; nothing is removed`, {
-      hint: 'Set both clocks right; retention goes on with the next run.',
-      retryable: false,
-    });
+    throw new HoldfastError(
+      'DestinationFailed',
+      `${destination}: its clock says ${now.toISOString()}, more than an hour from this host's; nothing is removed`,
+      {
+        hint: 'Set both clocks right; retention goes on with the next run.',
+        retryable: false,
+      },
+    );
   }
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
@@ -39,24 +55,41 @@ export async function pruneDestination(context: RunContext, destination: string,
   const newestTime = Math.max(...here.map((row) => Date.parse(row.root.time)));
   if (newestTime > now.getTime() + clockToleranceMs) return { removed: 0, marked: 0, deleted: 0 };
   const verdicts = applyRetention(
-    here.map(({ root }) => ({ id: root.id, seq: root.seq, time: Date.parse(root.time), complete: root.complete, pinned: root.pinned === true })),
+    here.map(({ root }) => ({
+      id: root.id,
+      seq: root.seq,
+      time: Date.parse(root.time),
+      complete: root.complete,
+      pinned: root.pinned === true,
+    })),
     rules,
     now.getTime(),
   );
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
   const stays = here.filter((row) => !goes.has(row.id));
-  const live = liveObjects(context, stays.map((row) => row.root.indexes));
+  const live = liveObjects(
+    context,
+    stays.map((row) => row.root.indexes),
+  );
 
   const records: { name: string; record: DeletionRecord }[] = [];
   for (const name of listed.keys()) {
     if (deletionIdOf(name) === undefined) continue;
-    records.push({ name, record: parseDeletion(await store.readMeta(key, 'deletion', name, deletionLimit, signal), `${store.name}: ${name}`) });
+    records.push({
+      name,
+      record: parseDeletion(
+        await store.readMeta(key, 'deletion', name, deletionLimit, signal),
+        `${store.name}: ${name}`,
+      ),
+    });
   }
   const answer: PruneAnswer = { removed: 0, marked: 0, deleted: 0 };
   answer.deleted = await deleteDue(store, context, records, live, now, signal);
 
   if (goes.size === 0) return answer;
-  const already = new Set(records.filter(({ record }) => !record.done).flatMap(({ record }) => [...record.packs, ...record.indexes]));
+  const already = new Set(
+    records.filter(({ record }) => !record.done).flatMap(({ record }) => [...record.packs, ...record.indexes]),
+  );
   const packs: string[] = [];
   const indexes: string[] = [];
   const candidates = new Set(here.filter((row) => goes.has(row.id)).flatMap((row) => row.root.indexes));
@@ -64,7 +97,8 @@ export async function pruneDestination(context: RunContext, destination: string,
     const index = indexIdOf(name);
     if (index !== undefined && candidates.has(index) && !live.indexes.has(index) && !already.has(index)) {
       indexes.push(index);
-      for (const pack of catalog.packsOf(index)) if (!live.packs.has(pack.hash) && !already.has(pack.hash)) packs.push(pack.hash);
+      for (const pack of catalog.packsOf(index))
+        if (!live.packs.has(pack.hash) && !already.has(pack.hash)) packs.push(pack.hash);
     }
   }
   const record: DeletionRecord = {
@@ -94,7 +128,12 @@ function liveObjects(context: RunContext, scopes: string[][]): { packs: Set<stri
   return { packs, indexes };
 }
 
-async function putRecord(store: Store, key: Awaited<ReturnType<RunContext['key']>>, record: DeletionRecord, signal: AbortSignal): Promise<void> {
+async function putRecord(
+  store: Store,
+  key: Awaited<ReturnType<RunContext['key']>>,
+  record: DeletionRecord,
+  signal: AbortSignal,
+): Promise<void> {
   const name = deletionName(record.id);
   const bytes = await sealMeta(key, 'deletion', name, Buffer.from(JSON.stringify(record), 'utf8'));
   await store.destination.put(store.key(name), { bytes }, { signal });

@@ -8,6 +8,7 @@ import type { RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import type { BackupOptions, Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
+import { ReadAhead } from './read-ahead.js';
 import { readJson } from './threads/line-writer.js';
 import { type BatchPlan, spoolFiles } from './threads/spool-files.js';
 import type { WalkResult } from './threads/walk-task.js';
@@ -15,6 +16,8 @@ import type { WalkResult } from './threads/walk-task.js';
 /** What `begin` decided; durable in the spool. */
 export interface Begun {
   run: string;
+  /** How often the run had begun anew when this was decided. */
+  restart: number;
   job: string;
   host: string;
   startedAt: string;
@@ -52,13 +55,16 @@ export interface RunPlan {
 }
 
 /** A run's spool folder. */
-export const runFolder = (spool: string, run: string): string => path.join(spool, run.replace(/[^A-Za-z0-9._-]+/g, '_'));
+export const runFolder = (spool: string, run: string): string =>
+  path.join(spool, run.replace(/[^A-Za-z0-9._-]+/g, '_'));
 
 /** One run as its activities see it: the frozen config, what `begin` decided, its stores. */
 export class RunContext {
   readonly folder: string;
   readonly config: Config;
   readonly job: JobConfig;
+  /** Lanes that are read while the walk still goes on. */
+  ahead = new ReadAhead();
 
   constructor(
     readonly host: Host,

@@ -1,9 +1,11 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { automaticExcludes } from '../config/overlaps.js';
 import { HoldfastError } from '../errors.js';
-import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
+import { laneTaskOf } from './batch.js';
 import { restoreManifest } from './parent-manifest.js';
+import { ReadAhead } from './read-ahead.js';
+import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
 import { spoolFiles } from './threads/spool-files.js';
@@ -51,36 +53,57 @@ export async function snapshot(context: RunContext, group: TaskGroup, signal: Ab
 async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSignal): Promise<RunPlan> {
   const { begun, job } = context;
   const plan: RunPlan = { sources: [], batches: [] };
+  // An earlier attempt may have read lanes of a plan that this one writes anew.
+  await context.ahead.settle();
+  context.ahead = new ReadAhead();
+  for (const name of ['plan', 'lanes', 'plain'] as const) {
+    rmSync(path.join(context.folder, name), { recursive: true, force: true });
+    mkdirSync(path.join(context.folder, name), { mode: 0o700 });
+  }
   for (const [number, source] of job.sources.entries()) {
     signal.throwIfAborted();
     const planned: SourcePlan = { name: source.name, firstBatch: plan.batches.length, batches: 0 };
     plan.sources.push(planned);
     try {
       const parent = await parentOf(context, source.name, signal);
-      const { batches, ...walk } = await group.run('walkTask', {
-        run: context.folder,
-        source: number,
-        options: {
-          paths: source.paths,
-          include: source.include,
-          exclude: [...source.exclude, ...automaticExcludes(context.host.config, source.paths)],
-          excludeIfPresent: source.excludeIfPresent,
-          oneFileSystem: source.oneFileSystem,
-        },
-        detect: source.detect,
-        parent: parent?.file,
-        verify: begun.allPresent && begun.mode === 'incremental' ? undefined : { catalog: context.catalogFile, indexes: begun.indexes },
-        reread: begun.options.reread === true,
-        firstBatch: plan.batches.length,
-        batchBytes,
-        laneBytes,
-      });
+      const { near, far } = context.ahead.open((planned) =>
+        laneTaskOf(context, planned.batch, planned.lane, planned.bytes),
+      );
+      const { batches, ...walk } = await group
+        .run(
+          'walkTask',
+          {
+            run: context.folder,
+            source: number,
+            options: {
+              paths: source.paths,
+              include: source.include,
+              exclude: [...source.exclude, ...automaticExcludes(context.host.config, source.paths)],
+              excludeIfPresent: source.excludeIfPresent,
+              oneFileSystem: source.oneFileSystem,
+            },
+            detect: source.detect,
+            parent: parent?.file,
+            verify:
+              begun.allPresent && begun.mode === 'incremental'
+                ? undefined
+                : { catalog: context.catalogFile, indexes: begun.indexes },
+            reread: begun.options.reread === true,
+            firstBatch: plan.batches.length,
+            batchBytes,
+            laneBytes,
+            lanes: far,
+          },
+          [far],
+        )
+        .finally(() => near.close());
       planned.walk = walk;
       planned.parent = parent?.snapshot;
       planned.batches = batches.length;
       plan.batches.push(...batches);
     } catch (error) {
-      if (!(error instanceof HoldfastError) || (error.code !== 'SourceMissing' && error.code !== 'SourceFailed')) throw error;
+      if (!(error instanceof HoldfastError) || (error.code !== 'SourceMissing' && error.code !== 'SourceFailed'))
+        throw error;
       planned.error = { code: error.code, message: error.message };
     }
   }

@@ -53,6 +53,7 @@ export const tempPrefix = '.holdfast-tmp-';
 const noFollow = constants.O_NOFOLLOW ?? 0;
 const createFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | noFollow;
 const readFlags = constants.O_RDONLY | noFollow | (constants.O_NONBLOCK ?? 0);
+const writeFlags = constants.O_RDWR | noFollow | (constants.O_NONBLOCK ?? 0);
 
 const typeChecks = {
   dir: 'isDirectory',
@@ -197,12 +198,12 @@ export class SafeRoot {
     });
   }
 
-  /** Opens a regular file for reading, with its stat. TargetUnsafe for anything else. The caller closes it. */
-  openFile(path: RelativePath): { fd: number; stat: BigIntStats } {
+  /** Opens a regular file that is there for reading, or for both, with its stat. TargetUnsafe for anything else. The caller closes it. */
+  openFile(path: RelativePath, forWriting = false): { fd: number; stat: BigIntStats } {
     return this.at(path, (at) => {
       let fd: number;
       try {
-        fd = openSync(at, readFlags);
+        fd = openSync(at, forWriting ? writeFlags : readFlags);
       } catch (error) {
         if (errnoOf(error) === 'ELOOP') throw unsafe(path, 'it is a symlink');
         throw error;

@@ -111,6 +111,15 @@ export function applyTo<T>(
     !otherOwner || attempt('OwnerNotRestored', `can't give it to ${uid}:${gid}`, () => calls.chown(entry, uid, gid));
 
   const xattrs = metadata.xattrs ?? [];
+  // Only who may write to it may set them, even by a descriptor; the mode is set right below.
+  if (
+    xattrs.length > 0 &&
+    metadata.mode !== undefined &&
+    metadata.type !== 'symlink' &&
+    !((present.mode ?? 0) & 0o200)
+  ) {
+    attempt('ModeNotRestored', "can't make it writable for its xattrs", () => calls.chmod(entry, 0o600));
+  }
   for (const [name, value] of xattrs) {
     attempt('XattrNotRestored', `can't set ${name.toString()}`, () => calls.setXattr(entry, name, value));
   }

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
+import type { ChunkFilter } from './chunk-filter.js';
 import type { IndexPack, PackKind } from './index-file.js';
 import type { Root } from './root.js';
 
@@ -53,6 +54,9 @@ const schema = `
  */
 export class Catalog {
   readonly db: Database.Database;
+  /** Kept up to date with every chunk added through this object. */
+  filter: ChunkFilter | undefined;
+  private readonly findNumbers: Database.Statement<[Buffer], number>;
   private readonly findChunk: Database.Statement<[Buffer], { pack: number; at: number; length: number }>;
   private readonly findPack: Database.Statement<[number], PackRow>;
 
@@ -63,6 +67,7 @@ export class Catalog {
     this.db.pragma('synchronous = NORMAL');
     this.db.exec(schema);
     this.findChunk = this.db.prepare('SELECT pack, at, length FROM chunks WHERE id = ?');
+    this.findNumbers = this.db.prepare<[Buffer], number>('SELECT pack FROM chunks WHERE id = ?').pluck();
     this.findPack = this.db.prepare('SELECT no, hash, kind, generation, size, plain FROM packs WHERE no = ?');
   }
 
@@ -102,7 +107,10 @@ export class Catalog {
           const { lastInsertRowid } = addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain);
           const no = Number(lastInsertRowid);
           list.run(index, no);
-          for (const [id, at, length] of pack.chunks) addChunk.run(Buffer.from(id, 'hex'), no, at, length);
+          for (const [id, at, length] of pack.chunks) {
+            addChunk.run(Buffer.from(id, 'hex'), no, at, length);
+            this.filter?.add(id);
+          }
         }
       })
       .immediate();
@@ -167,21 +175,25 @@ export class Catalog {
       .map((row) => row.idx);
   }
 
-  /** One index's packs in the form an index file lists them, chunks in the order they lie in the pack. */
-  *indexPacks(index: string): Generator<IndexPack> {
-    const chunks = this.db.prepare<[number], { id: Buffer; at: number; length: number }>(
-      'SELECT id, at, length FROM chunks WHERE pack = ? ORDER BY at',
-    );
-    for (const row of this.packsOf(index)) {
-      yield {
-        pack: row.hash,
-        kind: row.kind,
-        generation: row.generation,
-        size: row.size,
-        plain: row.plain,
-        chunks: chunks.all(row.no).map(({ id, at, length }) => [id.toString('hex'), at, length]),
-      };
-    }
+  /** A pack in the form an index lists it, chunks in the order they lie in the pack. */
+  indexPack(hash: string): IndexPack | undefined {
+    const row = this.db
+      .prepare<[string], PackRow>('SELECT no, hash, kind, generation, size, plain FROM packs WHERE hash = ?')
+      .get(hash);
+    if (!row) return undefined;
+    const chunks = this.db
+      .prepare<[number], { id: Buffer; at: number; length: number }>(
+        'SELECT id, at, length FROM chunks WHERE pack = ? ORDER BY at',
+      )
+      .all(row.no);
+    return {
+      pack: row.hash,
+      kind: row.kind,
+      generation: row.generation,
+      size: row.size,
+      plain: row.plain,
+      chunks: chunks.map(({ id, at, length }) => [id.toString('hex'), at, length]),
+    };
   }
 
   /** Every pack that holds the chunk, with its place there. */
@@ -192,9 +204,20 @@ export class Catalog {
     });
   }
 
-  /** Numbers of the packs that hold the chunk; the cheap form for hot loops. */
+  /** Places of the chunk, packs by number. */
   locateNumbers(id: string): { pack: number; at: number; length: number }[] {
     return this.findChunk.all(Buffer.from(id, 'hex'));
+  }
+
+  /** Numbers of the packs that hold the chunk; the cheap form for hot loops. */
+  packNumbers(id: string): number[] {
+    return this.findNumbers.all(Buffer.from(id, 'hex'));
+  }
+
+  /** Adds every known chunk to the filter. */
+  fill(filter: ChunkFilter): void {
+    for (const id of this.db.prepare<[], Buffer>('SELECT id FROM chunks').pluck().iterate())
+      filter.add(id.toString('hex'));
   }
 
   packByNumber(no: number): PackRow | undefined {

@@ -146,7 +146,9 @@ function checkPairs(line: string, pairs: unknown, key: string, valid: (text: str
     Array.isArray(pairs) &&
     pairs.every(
       (pair) =>
-        Array.isArray(pair) && (pair.length === 2 || (pair.length === 3 && pair[2] === 'base64')) && pair.every((text) => typeof text === 'string' && valid(text)),
+        Array.isArray(pair) &&
+        (pair.length === 2 || (pair.length === 3 && pair[2] === 'base64')) &&
+        pair.every((text) => typeof text === 'string' && valid(text)),
     );
   if (!good) throw malformed(line, `has bad ${key}`);
 }

@@ -30,9 +30,12 @@ export interface KeyFile {
   slots: ScryptSlot[];
 }
 
-const cost = { N: 1 << 16, r: 8, p: 2 };
-// Readers refuse more than 1 GiB of memory: a key file is not to be trusted before it is opened.
+const cost = { N: 1 << 16, r: 8, p: 1 };
+// Readers refuse more than 1 GiB of memory, or 16 times the work of our own cost: a key file is not to be trusted before it
+// is opened.
 const maxMemory = 1024 * 1024 * 1024;
+const maxWork = 16 * cost.N * cost.r * cost.p;
+const maxSlots = 64;
 
 function derive(passphrase: string, slot: { salt: string; N: number; r: number; p: number }): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -150,15 +153,19 @@ export function parseKeyFile(data: Uint8Array, where: string): KeyFile {
   if (typeof file.repository !== 'string' || !/^[0-9a-f-]{36}$/.test(file.repository))
     throw bad('has no repository id');
   if (file.objects !== 'aes' && file.objects !== 'none') throw bad(`has objects ${JSON.stringify(file.objects)}`);
-  if (!Array.isArray(file.slots) || file.slots.length > 64) throw bad('has bad key slots');
+  if (!Array.isArray(file.slots) || file.slots.length > maxSlots) throw bad('has bad key slots');
   for (const slot of file.slots) {
     const fine =
       slot?.type === 'scrypt' &&
       typeof slot.id === 'string' &&
       [slot.salt, slot.nonce, slot.wrapped].every((text) => typeof text === 'string' && text.length < 1024) &&
       [slot.N, slot.r, slot.p].every((number) => Number.isInteger(number) && number > 0) &&
-      slot.p <= 16 &&
+      slot.N >= 2 &&
+      Number.isInteger(Math.log2(slot.N)) &&
+      slot.r <= 64 &&
       128 * slot.N * slot.r <= maxMemory &&
+      slot.N * slot.r * slot.p <= maxWork &&
+      Buffer.from(slot.salt, 'base64').length >= 8 &&
       Buffer.from(slot.nonce, 'base64').length === 12 &&
       Buffer.from(slot.wrapped, 'base64').length === 48;
     if (!fine) throw bad('has a key slot of an unknown kind or cost');

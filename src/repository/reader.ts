@@ -39,10 +39,21 @@ export interface PackReaderOptions {
 
 const storedLimit = packLimit + (packLimit >> 3) + (1 << 20);
 
-/** Decrypts and decompresses a pack whose stored bytes were checked against its name. IntegrityMismatch names the pack. */
-export async function openPack(key: RepositoryKey | undefined, pack: string, stored: Uint8Array): Promise<Buffer> {
+/** No pack's tar is larger. */
+export const tarLimit = packLimit + tarEndSize;
+
+/**
+ * Decrypts and decompresses a pack whose stored bytes were checked against its name. IntegrityMismatch names the pack.
+ * The tar may lie in `into`, whose old content is lost then.
+ */
+export async function openPack(
+  key: RepositoryKey | undefined,
+  pack: string,
+  stored: Uint8Array,
+  into?: Buffer,
+): Promise<Buffer> {
   const name = packName(pack);
-  return decompress(await openBytes(key, 'pack', name, stored), packLimit + tarEndSize, name);
+  return decompress(await openBytes(key, 'pack', name, stored), tarLimit, name, into);
 }
 
 /** A chunk out of a pack's tar; IntegrityMismatch when its bytes are not what its id says. */
@@ -77,10 +88,16 @@ export class PackReader {
       try {
         const stored = await this.download(store, name);
         if (stored.sha256 === pack) return stored.bytes;
-        problems.push({ destination: store.name, pack, kind: 'damaged', message: `${store.name}: ${store.key(name)} is damaged` });
+        problems.push({
+          destination: store.name,
+          pack,
+          kind: 'damaged',
+          message: `${store.name}: ${store.key(name)} is damaged`,
+        });
       } catch (error) {
         if (!(error instanceof HoldfastError) || error.code === 'Cancelled') throw error;
-        const kind = error.code === 'ObjectMissing' ? 'missing' : error.code === 'IntegrityMismatch' ? 'damaged' : 'unreachable';
+        const kind =
+          error.code === 'ObjectMissing' ? 'missing' : error.code === 'IntegrityMismatch' ? 'damaged' : 'unreachable';
         if (kind === 'unreachable' && error.retryable) later ??= error;
         problems.push({ destination: store.name, pack, kind, message: error.message });
       }
@@ -127,7 +144,10 @@ export class PackReader {
       try {
         return chunkAt(await this.open(pack), pack, id, offset, length);
       } catch (error) {
-        if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing')) {
+        if (
+          !(error instanceof HoldfastError) ||
+          (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing')
+        ) {
           if (error instanceof HoldfastError && error.code !== 'Cancelled') first = error;
           else throw error;
         }

@@ -20,8 +20,14 @@ export class Scope {
   }
 
   has(id: string): boolean {
-    for (const { pack } of this.catalog.locateNumbers(id)) if (this.packHash(pack) !== undefined) return true;
-    return false;
+    const { filter } = this.catalog;
+    if (filter && !filter.mayHave(id)) return false;
+    return this.catalog.packNumbers(id).some((pack) => this.packHash(pack) !== undefined);
+  }
+
+  /** Hashes of the packs in scope that hold the chunk. */
+  packs(id: string): string[] {
+    return this.catalog.packNumbers(id).flatMap((pack) => this.packHash(pack) ?? []);
   }
 
   /** Every place in scope that holds the chunk. */

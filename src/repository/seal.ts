@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { Readable, Transform } from 'node:stream';
+import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { HoldfastError } from '../errors.js';
@@ -162,8 +162,8 @@ export async function sealPack(
   const input = createReadStream(source, { highWaterMark: frameLength });
   const output = createWriteStream(target, { mode: 0o600, highWaterMark: 4 * frameLength });
   if (key) {
-    const stream = encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream;
-    await pipeline(input, stream, meter, output);
+    const cipher = encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream;
+    await pipeGently(input, cipher, meter, output);
   } else {
     await pipeline(input, meter, output);
   }
@@ -174,4 +174,23 @@ export async function sealPack(
     await handle.close();
   }
   return { sha256: hash.digest('hex'), bytes };
+}
+
+/** As `pipeline`, but leaves the cipher alone when another fails: destroyed half-way, the SDK's streams throw out of the blue. */
+async function pipeGently(
+  input: Readable,
+  cipher: NodeJS.WritableStream & NodeJS.ReadableStream,
+  meter: Transform,
+  output: Writable,
+): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      for (const stream of [input, cipher, meter, output]) stream.on('error', reject);
+      output.once('close', resolve);
+      input.pipe(cipher).pipe(meter).pipe(output);
+    });
+  } finally {
+    input.destroy();
+    output.destroy();
+  }
 }

@@ -58,7 +58,11 @@ export class Store {
       if (!(error instanceof HoldfastError) || error.code !== 'ObjectExists') throw error;
     }
     const there = await this.keyFile(signal);
-    if (!there) throw new HoldfastError('DestinationFailed', `${this.name}: ${this.key(keyFileName)} is gone right after it was written`);
+    if (!there)
+      throw new HoldfastError(
+        'DestinationFailed',
+        `${this.name}: ${this.key(keyFileName)} is gone right after it was written`,
+      );
     return there;
   }
 
@@ -70,20 +74,30 @@ export class Store {
     maxBytes: number,
     signal?: AbortSignal,
   ): Promise<Buffer> {
-    const stored = await this.destination.read(this.key(name), { maxBytes: maxBytes + (maxBytes >> 3) + 65536, signal });
+    const stored = await this.destination.read(this.key(name), {
+      maxBytes: maxBytes + (maxBytes >> 3) + 65536,
+      signal,
+    });
     const where = `${this.name}: ${this.key(name)}`;
     try {
       return decompress(await openBytes(key, kind, name, stored), maxBytes, where);
     } catch (error) {
       if (error instanceof HoldfastError && !error.message.includes(this.key(name))) {
-        throw new HoldfastError(error.code, `${this.name}: ${this.prefix}${error.message}`, { hint: error.hint, cause: error });
+        throw new HoldfastError(error.code, `${this.name}: ${this.prefix}${error.message}`, {
+          hint: error.hint,
+          cause: error,
+        });
       }
       throw error;
     }
   }
 
   /** Stores a finished pack from a local file. */
-  async putPack(sha256: string, file: string, options: { signal?: AbortSignal; onProgress?: (bytes: number) => void }): Promise<void> {
+  async putPack(
+    sha256: string,
+    file: string,
+    options: { signal?: AbortSignal; onProgress?: (bytes: number) => void },
+  ): Promise<void> {
     await this.destination.put(this.key(packName(sha256)), { file }, { sha256, ...options });
   }
 }

@@ -1,8 +1,8 @@
-import type { Catalog } from './catalog.js';
 import { HoldfastError } from '../errors.js';
+import type { Catalog } from './catalog.js';
+import { type DeletionRecord, deletionLimit, parseDeletion } from './deletions.js';
 import { indexLimit, parseIndex } from './index-file.js';
 import { deletionIdOf, indexIdOf, indexName, snapshotIdOf } from './layout.js';
-import { type DeletionRecord, deletionLimit, parseDeletion } from './deletions.js';
 import { parseRoot, rootHash, rootLimit } from './root.js';
 import type { RepositoryKey } from './seal.js';
 import type { Store } from './store.js';
@@ -62,7 +62,11 @@ export async function syncFrom(
 }
 
 /** Forgets snapshots whose root no listed destination holds any more. */
-export function forgetGone(catalog: Catalog, listed: ReadonlyMap<string, ReadonlyMap<string, number>>, all: boolean): string[] {
+export function forgetGone(
+  catalog: Catalog,
+  listed: ReadonlyMap<string, ReadonlyMap<string, number>>,
+  all: boolean,
+): string[] {
   if (!all) return [];
   const gone: string[] = [];
   for (const row of catalog.snapshots()) {

@@ -1,10 +1,10 @@
 import type { Client } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
 import { sweepSpool } from '../activities/begin.js';
 import type { Host } from '../activities/host.js';
-import { HoldfastError } from '../errors.js';
-import { controlQueue, deliverId } from '../workflows/types.js';
+import { backupIdPrefix, controlQueue, deliverId, workerLost } from '../workflows/types.js';
 
 /** PENDING_ACTIVITY_STATE_STARTED */
 const started = 2;
@@ -15,7 +15,8 @@ const started = 2;
  */
 export async function reviveRuns(host: Host, client: Client, log: Logger): Promise<void> {
   const own = ` ${process.pid}@${host.config.host}`;
-  for (const run of openRuns(host)) {
+  for (const run of await openRuns(host, client)) {
+    await forgetStickyQueue(client, run).catch((error: unknown) => log.debug({ err: error, run }, 'its sticky queue stays'));
     const description = await client.workflow
       .getHandle(run)
       .describe()
@@ -28,9 +29,15 @@ export async function reviveRuns(host: Host, client: Client, log: Logger): Promi
       await client.activity
         .fail(
           { workflowId: run, activityId: activity.activityId },
-          new HoldfastError('Internal', `the worker ${identity} that ran it is gone`),
+          ApplicationFailure.create({
+            type: workerLost,
+            message: `the worker ${identity} that ran it is gone`,
+            nextRetryDelay: 1,
+          }),
         )
-        .then(() => log.info({ run, activity: activity.activityType?.name }, 'an activity of a dead worker is handed out again'))
+        .then(() =>
+          log.info({ run, activity: activity.activityType?.name }, 'an activity of a dead worker is handed out again'),
+        )
         .catch((error: unknown) => log.debug({ err: error, run }, 'the activity was not waiting any more'));
     }
   }
@@ -48,9 +55,21 @@ export async function reviveRuns(host: Host, client: Client, log: Logger): Promi
   await sweepSpool(host, (run) => host.history.isOwed(run));
 }
 
-function* openRuns(host: Host): Generator<string> {
+/** Workflow tasks wait for the worker that had the workflow in its cache; that one is dead. */
+async function forgetStickyQueue(client: Client, workflowId: string): Promise<void> {
+  const { namespace } = client.options;
+  await client.workflowService.resetStickyTaskQueue({ namespace, execution: { workflowId } });
+}
+
+/** Temporal's list can be some moments old and the history knows no run that waits, so both are asked. */
+async function openRuns(host: Host, client: Client): Promise<Set<string>> {
+  const runs = new Set<string>();
   for (const document of host.history.list({ limit: 100 })) {
-    if (document.status === 'running' || document.status === 'queued' || document.status === 'paused') yield document.run;
+    if (document.status === 'running' || document.status === 'queued' || document.status === 'paused') runs.add(document.run);
   }
-  for (const [job, destination] of host.history.debtors()) yield deliverId(host.config.host, job, destination);
+  for (const [job, destination] of host.history.debtors()) runs.add(deliverId(host.config.host, job, destination));
+  const prefix = backupIdPrefix(host.config.host, '').replaceAll("'", "''");
+  const query = `WorkflowType = 'backup' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
+  for await (const { workflowId } of client.workflow.list({ query })) runs.add(workflowId);
+  return runs;
 }

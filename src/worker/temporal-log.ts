@@ -1,4 +1,4 @@
-import type { Logger as TemporalLogger, LogLevel } from '@temporalio/worker';
+import type { LogLevel, Logger as TemporalLogger } from '@temporalio/worker';
 import type { Logger } from 'pino';
 
 /** The Temporal SDK's log lines, as ours; its chatter is one level down. */

@@ -72,6 +72,8 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
         ...workflowSource(),
         taskQueue: controlQueue,
         maxCachedWorkflows: 50,
+        // After a crash, what the dead worker's cache was to answer waits this long.
+        stickyQueueScheduleToStartTimeout: '2s',
         maxConcurrentWorkflowTaskExecutions: 4,
         workflowThreadPoolSize: 1,
         reuseV8Context: true,
@@ -90,7 +92,9 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
   }
   const running = workers.map((worker) => worker.run());
   if (roles.includes('host')) {
-    void reviveRuns(host, client, log).catch((error: unknown) => log.warn({ err: error }, 'looking after earlier runs failed'));
+    void reviveRuns(host, client, log).catch((error: unknown) =>
+      log.warn({ err: error }, 'looking after earlier runs failed'),
+    );
   }
   const stop = (): void => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();

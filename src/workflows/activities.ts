@@ -1,5 +1,5 @@
-import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { ActivityInterfaceFor, ActivityOptions } from '@temporalio/workflow';
+import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { BackupActivities } from '../activities/backup.js';
 import { hostQueue } from './types.js';
 
@@ -26,13 +26,19 @@ export function activitiesOf(host: string) {
     compress: working.compress,
     encrypt: working.encrypt,
     manifest: working.manifest,
-    upload: on({ ...sending, retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '10s', maximumAttempts: 4 } }).upload,
+    upload: on({
+      ...sending,
+      retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '10s', maximumAttempts: 4 },
+    }).upload,
     uploadOnce: on({ ...sending, retry: once }).upload,
     commit: on({ ...sending, retry: once }).commit,
     prune: on({ ...sending, startToCloseTimeout: '6h', retry: { ...patient, maximumAttempts: 3 } }).prune,
     finish: on({ startToCloseTimeout: '10m', heartbeatTimeout: '20s', retry: patient }).finish,
     deliverInput: quick.deliverInput,
-    notify: on({ startToCloseTimeout: '30s', retry: { initialInterval: '1s', backoffCoefficient: 3, maximumInterval: '1m', maximumAttempts: 5 } }).notify,
+    notify: on({
+      startToCloseTimeout: '30s',
+      retry: { initialInterval: '1s', backoffCoefficient: 3, maximumInterval: '1m', maximumAttempts: 5 },
+    }).notify,
     noteUnsent: quick.noteUnsent,
     deliver: on({ ...sending, retry: once }).deliver,
   };

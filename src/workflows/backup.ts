@@ -1,3 +1,4 @@
+import { ActivityFailure, ApplicationFailure, defineSearchAttributeKey, TimeoutFailure } from '@temporalio/common';
 import {
   allHandlersFinished,
   CancellationScope,
@@ -14,7 +15,6 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import { ActivityFailure, ApplicationFailure, defineSearchAttributeKey } from '@temporalio/common';
 import type { FinishRequest } from '../activities/finish.js';
 import { activitiesOf, type HostActivities } from './activities.js';
 import { startDelivery } from './deliver.js';
@@ -31,6 +31,7 @@ import {
   statusQuery,
   type Totals,
   type Warning,
+  workerLost,
 } from './types.js';
 
 export const pauseSignal = defineSignal(signalNames.pause);
@@ -136,7 +137,7 @@ class BackupRun {
   }
 
   /** Takes the job's lock; a value means that the run ends here. */
-  private async begin(): Promise<Partial<FinishRequest> & { status: RunStatus } | undefined> {
+  private async begin(): Promise<(Partial<FinishRequest> & { status: RunStatus }) | undefined> {
     const scheduled = this.info.typedSearchAttributes.get(scheduledKey) !== undefined;
     const request = { ...this.ref, startedAt: this.startedAt, scheduled, restart: this.restarts };
     let answer = await this.activities.begin({ ...request, wait: false });
@@ -283,6 +284,7 @@ class BackupRun {
     } catch (error) {
       const reason = reasonOf(error);
       if (isCancellation(error) || reason.code === 'SpoolLost') throw error;
+      if (reason.workerLost) return this.send(target, group);
       target.misses++;
       target.error = `${reason.code}: ${reason.message}`;
       target.notBefore = Date.now() + retryDestinationMs;
@@ -294,7 +296,14 @@ class BackupRun {
     this.enter('commit');
     for (let again = true; again; ) {
       again = false;
-      const failures = await Promise.all(this.targets.map((target) => this.commit(target).then(() => undefined, (error: unknown) => error)));
+      const failures = await Promise.all(
+        this.targets.map((target) =>
+          this.commit(target).then(
+            () => undefined,
+            (error: unknown) => error,
+          ),
+        ),
+      );
       const failure = failures.find((error) => error !== undefined);
       if (failure === undefined) return;
       if (isCancellation(failure) || reasonOf(failure).code !== 'SpoolLost' || this.restarts > 0) throw failure;
@@ -329,6 +338,11 @@ class BackupRun {
           target.state = 'missed';
           target.error = `${reason.code}: ${reason.message}`;
           return;
+        }
+        if (reason.workerLost) {
+          // The time this host was off is not the destination's failure.
+          deadline = Date.now() + target.giveUpAfterMs;
+          continue;
         }
         target.error = `${reason.code}: ${reason.message}`;
         if (reason.progress > 0) deadline = Date.now() + target.giveUpAfterMs;
@@ -365,7 +379,8 @@ class BackupRun {
   }
 
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
-    for (const { name, code, message } of this.failedSources) this.warnings.push({ code, message: `source ${name}: ${message}` });
+    for (const { name, code, message } of this.failedSources)
+      this.warnings.push({ code, message: `source ${name}: ${message}` });
     for (const target of this.targets) {
       if ((target.state === 'missed' || target.state === 'failed') && target.error !== undefined) {
         this.warnings.push({ code: 'DestinationMissed', message: `${target.name}: ${target.error}` });
@@ -447,7 +462,8 @@ class BackupRun {
   }
 
   private answer(): BackupStatusAnswer {
-    const status: RunStatus = this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused ? 'paused' : 'running';
+    const status: RunStatus =
+      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused ? 'paused' : 'running';
     return {
       run: this.id,
       job: this.input.job,
@@ -473,7 +489,10 @@ interface Reason {
   retryable: boolean;
   /** Bytes that got through before it failed. */
   progress: number;
+  /** The destination is not, or no longer, this job's. */
   lost: boolean;
+  /** The worker died or was stopped; the step itself did not fail. */
+  workerLost: boolean;
 }
 
 /** What is behind an activity's failure. */
@@ -489,8 +508,9 @@ export function reasonOf(error: unknown): Reason {
       retryable: cause.nonRetryable !== true,
       progress: details.progress ?? 0,
       lost: code === 'DestinationLost' || code === 'RepositoryMismatch' || code === 'RepositoryOwned',
+      workerLost: code === workerLost,
     };
   }
   const message = cause instanceof Error ? cause.message : String(cause);
-  return { code: 'Internal', message, retryable: true, progress: 0, lost: false };
+  return { code: 'Internal', message, retryable: true, progress: 0, lost: false, workerLost: cause instanceof TimeoutFailure };
 }

@@ -1,3 +1,4 @@
+import { ActivityFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   condition,
   continueAsNew,
@@ -11,7 +12,6 @@ import {
   startChild,
   WorkflowIdReusePolicy,
 } from '@temporalio/workflow';
-import { ActivityFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { DeliverInput } from '../activities/backup.js';
 import { activitiesOf } from './activities.js';
 import { deliverId } from './types.js';

@@ -9,7 +9,8 @@ export function detailsText(answer: BackupStatusAnswer): string {
     `**${answer.status}**, ${answer.phase}${batches.total > 0 ? `, batch ${batches.done} of ${batches.total}` : ''}`,
     `${totals.files} files, ${mib(totals.sourceBytes)}; read ${mib(totals.readBytes)}, new ${mib(totals.newBytes)}, stored ${mib(totals.storedBytes)}`,
     ...answer.destinations.map(
-      ({ name, state, packs, bytes, error }) => `- ${name}: ${state}, ${packs} packs, ${mib(bytes)}${error === undefined ? '' : ` (${error})`}`,
+      ({ name, state, packs, bytes, error }) =>
+        `- ${name}: ${state}, ${packs} packs, ${mib(bytes)}${error === undefined ? '' : ` (${error})`}`,
     ),
   ];
   return lines.join('\n\n');

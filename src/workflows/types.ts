@@ -3,16 +3,7 @@
 export type RunStatus = 'queued' | 'running' | 'paused' | 'succeeded' | 'partial' | 'failed' | 'cancelled' | 'skipped';
 export const closedStatuses: readonly RunStatus[] = ['succeeded', 'partial', 'failed', 'cancelled', 'skipped'];
 
-export type Phase =
-  | 'queued'
-  | 'begin'
-  | 'snapshot'
-  | 'store'
-  | 'manifest'
-  | 'commit'
-  | 'prune'
-  | 'notify'
-  | 'done';
+export type Phase = 'queued' | 'begin' | 'snapshot' | 'store' | 'manifest' | 'commit' | 'prune' | 'notify' | 'done';
 
 export interface BackupOptions {
   /** Start a new generation. */
@@ -112,10 +103,13 @@ export interface RunDocument {
 
 export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger' } as const;
 export const statusQuery = 'status';
+/** Type of the failure that an activity of a dead worker gets. */
+export const workerLost = 'WorkerLost';
 export const controlQueue = 'holdfast';
 export const hostQueue = (host: string): string => `holdfast.${host}`;
 export const backupIdPrefix = (host: string, job: string): string => `backup/${host}/${job}`;
-export const deliverId = (host: string, job: string, destination: string): string => `deliver/${host}/${job}/${destination}`;
+export const deliverId = (host: string, job: string, destination: string): string =>
+  `deliver/${host}/${job}/${destination}`;
 
 /** Heartbeat details of every long activity. */
 export interface HeartbeatDetails {

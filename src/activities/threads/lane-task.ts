@@ -1,19 +1,28 @@
-import { type BigIntStats, closeSync, fstatSync, readSync, writeFileSync } from 'node:fs';
+import { type BigIntStats, closeSync, fstatSync, readSync } from 'node:fs';
+import { errnoOf } from '../../errors.js';
 import { accounts } from '../../platform/accounts.js';
+import { bootId } from '../../platform/boot.js';
 import { dataSegments } from '../../platform/sparse.js';
 import { listXattrs } from '../../platform/xattrs.js';
-import { Catalog } from '../../repository/catalog.js';
 import { cutPoint, maxChunk, wholeFileLimit } from '../../repository/chunker.js';
-import { type Codec, compress } from '../../repository/codec.js';
-import { type Entry, entryLine, entryPath, entryPathBytes, type XattrPair, xattrPairs } from '../../repository/entry.js';
+import type { Codec } from '../../repository/codec.js';
+import {
+  type Entry,
+  entryLine,
+  entryPath,
+  entryPathBytes,
+  type XattrPair,
+  xattrPairs,
+} from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { chunkId, PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import { Scope } from '../../repository/scope.js';
-import { openForReading, ReadProblem, readProblem, sameStat } from '../../sources/files/read.js';
+import { openForReading, openQuietly, ReadProblem, readProblem, sameStat } from '../../sources/files/read.js';
+import { threadCatalog } from './catalogs.js';
 import { LineWriter, writeJson } from './line-writer.js';
-import { bootId } from '../../platform/boot.js';
+import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { type LaneItem, type LaneResult, type PlainPack, type Problem, type Segment, spoolFiles } from './spool-files.js';
+import { type LaneResult, type LaneStretch, type Problem, type Segment, spoolFiles } from './spool-files.js';
 
 export interface LaneTask {
   channel: TaskChannel;
@@ -25,6 +34,7 @@ export interface LaneTask {
   generation: string;
   codec: Codec;
   catalog: string;
+  filter?: SharedArrayBuffer;
   /** Indexes whose chunks may be referred to; none for a self-contained snapshot. */
   indexes: string[];
   ownIndex: string;
@@ -33,7 +43,7 @@ export interface LaneTask {
 const attempts = 3;
 const racyNs = 2_000_000_000n;
 const maxProblems = 1000;
-const window = 4 * maxChunk;
+const window = 2 * maxChunk;
 
 // One buffer each for a thread's lifetime: tasks of a thread follow one another.
 let readBuffer: Buffer | undefined;
@@ -56,7 +66,6 @@ export function laneTask(task: LaneTask): LaneResult {
 
 class Lane {
   private readonly meter: Meter;
-  private readonly catalog: Catalog;
   private readonly scope: Scope;
   private readonly pack: PackBuilder;
   private readonly buffer: Buffer;
@@ -74,11 +83,11 @@ class Lane {
 
   constructor(private readonly task: LaneTask) {
     this.meter = new Meter(task.channel);
-    this.catalog = new Catalog(task.catalog);
-    this.scope = new Scope(this.catalog, task.indexes, task.ownIndex, true);
+    this.scope = new Scope(threadCatalog(task.catalog, task.filter), task.indexes, task.ownIndex, true);
     readBuffer ??= Buffer.allocUnsafeSlow(window);
     this.buffer = readBuffer;
-    if (builder?.generation !== task.generation) builder = { generation: task.generation, pack: new PackBuilder(task.generation) };
+    if (builder?.generation !== task.generation)
+      builder = { generation: task.generation, pack: new PackBuilder(task.generation) };
     this.pack = builder.pack;
     this.pack.reset();
     // Even packs: 70 MiB become two of 35, not two of 32 and a crumb.
@@ -91,8 +100,7 @@ class Lane {
     try {
       for (const text of readLines(spoolFiles.lanePlan(task.run, task.batch, task.lane))) {
         this.meter.check();
-        const item = JSON.parse(text) as LaneItem;
-        lines.add(this.item(item));
+        lines.add(this.item(text));
         result.files++;
         this.meter.add('files', 1);
       }
@@ -101,29 +109,77 @@ class Lane {
     } catch (error) {
       lines.abandon();
       throw error;
-    } finally {
-      this.catalog.close();
     }
     writeJson(spoolFiles.laneResult(task.run, task.batch, task.lane), result);
     return result;
   }
 
   /** The line that stands for one plan item: a manifest line, a segment (`+`), or `!` for a file that could not be read. */
-  private item(item: LaneItem): string {
-    const entry = parseDraft(item.entry);
+  private item(text: string): string {
+    const stretch = text.startsWith('+') ? (JSON.parse(text.slice(1)) as LaneStretch) : undefined;
+    const draft = stretch?.entry ?? text;
+    // The draft comes from this run's own walk: no need to check every field again.
+    const entry = JSON.parse(draft) as Entry;
     const path = entry.path64 === undefined ? entryPath(entry) : entryPathBytes(entry);
+    const quick = stretch ? undefined : this.quickly(path, entry, draft);
+    return quick ?? this.thoroughly(path, entry, stretch);
+  }
+
+  /**
+   * The common case: a small file that is still as the walk saw it once it has been read, so that the walk's line holds.
+   * Undefined for every other case, errors included.
+   */
+  private quickly(path: string | Buffer, entry: Entry, draft: string): string | undefined {
+    const size = Number(entry.size);
+    if (!(size < wholeFileLimit)) return undefined;
+    let fd: number;
+    try {
+      fd = openQuietly(path);
+    } catch {
+      return undefined;
+    }
+    try {
+      const got = readSync(fd, this.buffer, 0, size, 0);
+      const stat = fstatSync(fd, { bigint: true });
+      const same =
+        got === size &&
+        stat.isFile() &&
+        stat.size.toString() === entry.size &&
+        stat.ctimeNs.toString() === entry.ctime &&
+        stat.mtimeNs.toString() === entry.mtime &&
+        stat.ino.toString() === entry.inode;
+      if (!same || isRacy(stat)) return undefined;
+      this.result.read += got;
+      this.meter.add('read', got);
+      const xattrs = listXattrs(fd);
+      const id = this.chunk(this.buffer.subarray(0, got));
+      const rest = xattrs.length > 0 ? `,"xattrs":${JSON.stringify(xattrPairs(xattrs))}` : '';
+      return `${draft.slice(0, -1)}${rest},"chunks":["${id}"]}`;
+    } catch (error) {
+      if (errnoOf(error) === undefined || errnoOf(error) === 'ENOSPC') throw error;
+      return undefined;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  private thoroughly(path: string | Buffer, entry: Entry, stretch: LaneStretch | undefined): string {
     try {
       let content: Content | undefined;
       for (let attempt = 0; attempt < attempts; attempt++) {
-        content = this.read(path, item);
+        content = this.read(path, stretch);
         if (!content.changed) break;
       }
       if (!content) throw new Error('not read');
       if (content.changed) {
-        this.problem({ code: 'Changed', path: entryPath(entry), message: `changed each of ${attempts} times it was read` });
+        this.problem({
+          code: 'Changed',
+          path: entryPath(entry),
+          message: `changed each of ${attempts} times it was read`,
+        });
       }
       const fresh = refreshed(entry, content);
-      if (item.from === undefined) {
+      if (!stretch) {
         fresh.size = content.size.toString();
         if (content.holes.length > 0) fresh.holes = content.holes;
         fresh.chunks = content.chunks;
@@ -141,17 +197,21 @@ class Lane {
       return `+${JSON.stringify(segment)}`;
     } catch (error) {
       if (!(error instanceof ReadProblem)) throw error;
-      this.problem({ code: error.code === 'Vanished' ? 'Vanished' : 'Unreadable', path: entryPath(entry), message: error.message });
+      this.problem({
+        code: error.code === 'Vanished' ? 'Vanished' : 'Unreadable',
+        path: entryPath(entry),
+        message: error.message,
+      });
       this.meter.add('failed', 1);
       return '!';
     }
   }
 
-  private read(path: string | Buffer, item: LaneItem): Content {
+  private read(path: string | Buffer, stretch: LaneStretch | undefined): Content {
     const { fd, stat } = openForReading(path);
     try {
-      const from = BigInt(item.from ?? 0);
-      const to = item.to === undefined || BigInt(item.to) > stat.size ? stat.size : BigInt(item.to);
+      const from = BigInt(stretch?.from ?? 0);
+      const to = stretch?.to === undefined || BigInt(stretch.to) > stat.size ? stat.size : BigInt(stretch.to);
       const content: Content = { stat, chunks: [], holes: [], size: 0n, changed: false, xattrs: [] };
       if (to > from) this.content(fd, Number(from), Number(to), content);
       if (!sameStat(stat, fstatSync(fd, { bigint: true }))) content.changed = true;
@@ -233,7 +293,10 @@ class Lane {
   private chunk(content: Buffer): string {
     const id = chunkId(content);
     if (this.seen.has(id) || this.scope.has(id)) return id;
-    if (!this.pack.isEmpty && (this.pack.contentBytes + content.length / 2 > this.target || !this.pack.fits(content.length))) {
+    if (
+      !this.pack.isEmpty &&
+      (this.pack.contentBytes + content.length / 2 > this.target || !this.pack.fits(content.length))
+    ) {
       this.flush();
     }
     this.pack.add(id, content);
@@ -246,20 +309,8 @@ class Lane {
   private flush(): void {
     if (this.pack.isEmpty) return;
     const { task } = this;
-    const tar = this.pack.finish();
     const name = `${task.batch}-${task.lane}-${this.result.packs.length}`;
-    const compressed = compress(tar, task.codec);
-    writeFileSync(spoolFiles.plainPack(task.run, name), compressed, { mode: 0o600 });
-    const pack: PlainPack = {
-      name,
-      kind: 'data',
-      plain: tar.length,
-      compressed: compressed.length,
-      content: this.pack.contentBytes,
-      chunks: this.pack.places,
-    };
-    this.result.packs.push(pack);
-    this.pack.reset();
+    this.result.packs.push(writePlainPack(task.run, name, 'data', this.pack, task.codec));
   }
 
   private problem(problem: Problem): void {
@@ -293,13 +344,14 @@ function refreshed(draft: Entry, content: Content): Entry {
   entry.mtime = stat.mtimeNs.toString();
   entry.ctime = stat.ctimeNs.toString();
   entry.inode = stat.ino.toString();
-  const now = BigInt(Date.now()) * 1_000_000n;
-  if (now - stat.mtimeNs < racyNs && stat.mtimeNs - now < racyNs) entry.recheck = true;
-  if (now - stat.ctimeNs < racyNs) entry.recheck = true;
+  if (isRacy(stat)) entry.recheck = true;
   if (content.changed) entry.changed = true;
   if (content.xattrs.length > 0) entry.xattrs = content.xattrs;
   return entry;
 }
 
-// The draft comes from this run's own walk: no need to check every field again.
-const parseDraft = (line: string): Entry => JSON.parse(line) as Entry;
+/** Whether a further change could leave no trace in the times: it was modified within 2 s of now. */
+function isRacy(stat: BigIntStats): boolean {
+  const now = BigInt(Date.now()) * 1_000_000n;
+  return (now - stat.mtimeNs < racyNs && stat.mtimeNs - now < racyNs) || now - stat.ctimeNs < racyNs;
+}

@@ -1,17 +1,18 @@
-import { writeFileSync } from 'node:fs';
-import { bootId } from '../../platform/boot.js';
 import { HoldfastError } from '../../errors.js';
-import { Catalog } from '../../repository/catalog.js';
-import { type Codec, compress } from '../../repository/codec.js';
+import { bootId } from '../../platform/boot.js';
+import type { Catalog } from '../../repository/catalog.js';
+import type { Codec } from '../../repository/codec.js';
 import { type Entry, entryLine, parseEntry } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { type ManifestChunk, ManifestChunker } from '../../repository/manifest.js';
 import { PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import type { ManifestPart } from '../../repository/root.js';
 import { Scope } from '../../repository/scope.js';
-import { LineWriter } from './line-writer.js';
+import { threadCatalog } from './catalogs.js';
+import { LineWriter, readJson } from './line-writer.js';
+import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { type PlainPack, type Segment, spoolFiles } from './spool-files.js';
+import { type LaneResult, type PlainPack, type SealedPack, type Segment, spoolFiles } from './spool-files.js';
 
 export interface MergeTask {
   channel: TaskChannel;
@@ -43,12 +44,7 @@ export interface MergeResult {
  * resolves in scope, and writes new manifest chunks to packs of their own. Runs in a worker thread.
  */
 export function mergeTask(task: MergeTask): MergeResult {
-  const catalog = new Catalog(task.catalog);
-  try {
-    return new Merge(task, catalog).run();
-  } finally {
-    catalog.close();
-  }
+  return new Merge(task, threadCatalog(task.catalog)).run();
 }
 
 class Merge {
@@ -57,7 +53,10 @@ class Merge {
   private readonly pack: PackBuilder;
   private readonly written = new Set<string>();
   private readonly needs = new Set<string>();
-  private readonly firsts = new Map<string, { chunks: string[]; holes: [string, string][] | undefined; size: string }>();
+  private readonly firsts = new Map<
+    string,
+    { chunks: string[]; holes: [string, string][] | undefined; size: string }
+  >();
   private readonly chunker = new ManifestChunker((chunk) => this.store(chunk));
   private readonly manifest: LineWriter;
   private readonly result: MergeResult = {
@@ -71,6 +70,8 @@ class Merge {
     torn: [],
   };
   private readonly laneLines: Iterator<string>;
+  /** Chunks in the packs of the lane being merged, with their packs: nearly all it names, and cheaper than the catalog. */
+  private lane = new Map<string, string>();
 
   constructor(
     private readonly task: MergeTask,
@@ -80,7 +81,7 @@ class Merge {
     this.scope = new Scope(catalog, task.indexes, task.ownIndex, true);
     this.pack = new PackBuilder(task.generation);
     this.manifest = new LineWriter(spoolFiles.manifest(task.run, task.source));
-    this.laneLines = lanesOf(task);
+    this.laneLines = this.lanes();
   }
 
   run(): MergeResult {
@@ -96,12 +97,21 @@ class Merge {
       } else if (kind === '*') this.stretches(Number.parseInt(line.slice(1), 10), line.endsWith('!'));
       else throw new HoldfastError('SpoolLost', 'the plan in the spool is damaged');
     }
-    if (this.laneLines.next().done !== true) throw new HoldfastError('SpoolLost', 'the spool holds more results than planned');
+    if (this.laneLines.next().done !== true)
+      throw new HoldfastError('SpoolLost', 'the spool holds more results than planned');
     this.chunker.end();
     this.flush();
     this.manifest.finish();
     this.result.needs = [...this.needs];
     return this.result;
+  }
+
+  /** The lanes' lines; `lane` follows with what the current one stored. */
+  private *lanes(): Generator<string> {
+    for (const { batch, lane } of this.task.lanes) {
+      this.lane = storedBy(this.task.run, batch, lane);
+      yield* readLines(spoolFiles.laneLines(this.task.run, batch, lane));
+    }
   }
 
   private nextLaneLine(): string {
@@ -153,7 +163,8 @@ class Merge {
       this.result.files++;
       const size = /,"size":"(\d+)"/.exec(line);
       this.result.bytes += Number(size?.[1] ?? 0);
-      for (let from = at + 11; line.charCodeAt(from) === 0x22; from += 67) this.need(line.slice(from + 1, from + 65), line);
+      for (let from = at + 11; line.charCodeAt(from) === 0x22; from += 67)
+        this.need(line.slice(from + 1, from + 65), line);
       if (isFirst) {
         const entry = parseEntry(line);
         this.firsts.set(entry.path64 ?? entry.path ?? '', {
@@ -168,26 +179,36 @@ class Merge {
   }
 
   private need(id: string, line: string): void {
-    const places = this.scope.locate(id);
-    if (places.length === 0) {
+    const own = this.lane.get(id);
+    if (own !== undefined) {
+      this.needs.add(own);
+      return;
+    }
+    const packs = this.scope.packs(id);
+    if (packs.length === 0) {
       throw new HoldfastError('SpoolLost', `chunk ${id} of ${line.slice(0, 80)} is neither stored nor in the spool`);
     }
     // One pack that is already needed serves as well as another.
-    if (!places.some((place) => this.needs.has(place.pack))) this.needs.add(places[0]!.pack);
+    if (!packs.some((pack) => this.needs.has(pack))) this.needs.add(packs[0]!);
   }
 
   private store(chunk: ManifestChunk): void {
     const entry = JSON.parse(chunk.firstLine) as Entry;
     this.result.parts.push(
-      entry.path64 === undefined ? { chunk: chunk.id, path: entry.path ?? '' } : { chunk: chunk.id, path64: entry.path64 },
+      entry.path64 === undefined
+        ? { chunk: chunk.id, path: entry.path ?? '' }
+        : { chunk: chunk.id, path64: entry.path64 },
     );
     if (this.written.has(chunk.id)) return;
-    const places = this.scope.locate(chunk.id);
-    if (places.length > 0) {
-      if (!places.some((place) => this.needs.has(place.pack))) this.needs.add(places[0]!.pack);
+    const packs = this.scope.packs(chunk.id);
+    if (packs.length > 0) {
+      if (!packs.some((pack) => this.needs.has(pack))) this.needs.add(packs[0]!);
       return;
     }
-    if (!this.pack.isEmpty && (this.pack.contentBytes + chunk.content.length > packTarget || !this.pack.fits(chunk.content.length))) {
+    if (
+      !this.pack.isEmpty &&
+      (this.pack.contentBytes + chunk.content.length > packTarget || !this.pack.fits(chunk.content.length))
+    ) {
       this.flush();
     }
     this.written.add(chunk.id);
@@ -196,22 +217,17 @@ class Merge {
 
   private flush(): void {
     if (this.pack.isEmpty) return;
-    const tar = this.pack.finish();
     const name = `m${this.task.source}-${this.result.packs.length}`;
-    const compressed = compress(tar, this.task.codec);
-    writeFileSync(spoolFiles.plainPack(this.task.run, name), compressed, { mode: 0o600 });
-    this.result.packs.push({
-      name,
-      kind: 'manifest',
-      plain: tar.length,
-      compressed: compressed.length,
-      content: this.pack.contentBytes,
-      chunks: this.pack.places,
-    });
-    this.pack.reset();
+    this.result.packs.push(writePlainPack(this.task.run, name, 'manifest', this.pack, this.task.codec));
   }
 }
 
-function* lanesOf(task: MergeTask): Generator<string> {
-  for (const { batch, lane } of task.lanes) yield* readLines(spoolFiles.laneLines(task.run, batch, lane));
+/** The chunks that a lane's sealed packs hold. */
+function storedBy(run: string, batch: number, lane: number): Map<string, string> {
+  const chunks = new Map<string, string>();
+  for (const pack of readJson<LaneResult>(spoolFiles.laneResult(run, batch, lane))?.packs ?? []) {
+    const sealed = readJson<SealedPack>(`${spoolFiles.plainPack(run, pack.name)}.sealed`);
+    if (sealed) for (const [id] of pack.chunks) chunks.set(id, sealed.pack);
+  }
+  return chunks;
 }

@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { HoldfastError } from '../../errors.js';
+import { type Answer, unpack } from './answer.js';
 import { type Counts, newChannel, readCounts, stopTask, type TaskChannel } from './progress.js';
 import type * as Tasks from './tasks.js';
 
 type TaskName = keyof typeof Tasks;
 type TaskInput<N extends TaskName> = Parameters<(typeof Tasks)[N]>[0];
-type TaskOutput<N extends TaskName> = Awaited<ReturnType<(typeof Tasks)[N]>>;
+type TaskOutput<N extends TaskName> = Awaited<ReturnType<(typeof Tasks)[N]>> extends Answer<infer T> ? T : never;
 
 let pool: Piscina | undefined;
 
@@ -17,6 +18,8 @@ function threads(): Piscina {
     minThreads: 1,
     maxThreads: Math.max(2, Math.min(availableParallelism(), 8)),
     idleTimeout: 60_000,
+    // Lines and file names die young: a larger nursery spares copying them.
+    resourceLimits: { maxYoungGenerationSizeMb: 32 },
   });
   return pool;
 }
@@ -31,40 +34,30 @@ export class TaskGroup {
   }
 
   /** Runs a task in a worker thread; rejects with HoldfastError where the task threw one. */
-  async run<N extends TaskName>(name: N, input: Omit<TaskInput<N>, 'channel'>): Promise<TaskOutput<N>> {
+  async run<N extends TaskName>(
+    name: N,
+    input: Omit<TaskInput<N>, 'channel'>,
+    transferList: MessagePort[] = [],
+  ): Promise<TaskOutput<N>> {
     const channel = newChannel();
     this.channels.push(channel);
     if (this.stopped || this.signal.aborted) stopTask(channel);
-    try {
-      return (await threads().run({ ...input, channel }, { name })) as TaskOutput<N>;
-    } catch (error) {
-      throw revived(error);
-    }
+    return unpack((await threads().run({ ...input, channel }, { name, transferList })) as Answer<TaskOutput<N>>);
   }
 
   get counts(): Counts {
     return readCounts(this.channels);
   }
 
+  /** Calls `also` when the group is stopped. */
+  onStop(also: () => void): void {
+    this.signal.addEventListener('abort', also, { once: true });
+  }
+
   stop(): void {
     this.stopped = true;
     for (const channel of this.channels) stopTask(channel);
   }
-}
-
-/** Errors lose their class on the way from a thread; their fields stay. */
-function revived(error: unknown): unknown {
-  if (error instanceof Error && error.name === 'HoldfastError' && !(error instanceof HoldfastError)) {
-    const plain = error as Partial<HoldfastError> & Error;
-    return new HoldfastError(plain.code ?? 'Internal', error.message, {
-      hint: plain.hint,
-      file: plain.file,
-      key: plain.key,
-      retryable: plain.retryable,
-      retryAfterMs: plain.retryAfterMs,
-    });
-  }
-  return error;
 }
 
 export async function closePool(): Promise<void> {

@@ -1,8 +1,9 @@
-import { renameSync, rmSync, statSync } from 'node:fs';
+import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { errnoOf, HoldfastError } from '../../errors.js';
-import { Catalog } from '../../repository/catalog.js';
+import { type IndexPack, indexPackLine } from '../../repository/index-file.js';
 import { type RepositoryKey, sealPack } from '../../repository/seal.js';
-import { writeJson } from './line-writer.js';
+import { threadCatalog } from './catalogs.js';
+import { readJson, writeJson } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
 import { type PlainPack, type SealedPack, spoolFiles } from './spool-files.js';
 
@@ -13,6 +14,7 @@ export interface SealTask {
   generation: string;
   index: string;
   catalog: string;
+  filter?: SharedArrayBuffer;
   key: RepositoryKey | undefined;
 }
 
@@ -20,6 +22,29 @@ export interface SealTask {
 export async function sealTask(task: SealTask): Promise<SealedPack> {
   const meter = new Meter(task.channel);
   const source = spoolFiles.plainPack(task.run, task.pack.name);
+  const mark = `${source}.sealed`;
+  // A worker that died after the mark left a finished pack: encrypting again would store its content twice.
+  const known = readJson<SealedPack>(mark);
+  const whole = known !== undefined && fileSize(spoolFiles.pack(task.run, known.pack)) === known.size;
+  const sealed = whole ? known : await seal(task, source);
+  if (!whole) writeJson(mark, sealed);
+  const listed: IndexPack = {
+    pack: sealed.pack,
+    kind: task.pack.kind,
+    generation: task.generation,
+    size: sealed.size,
+    plain: task.pack.plain,
+    chunks: task.pack.chunks,
+  };
+  threadCatalog(task.catalog, task.filter).addPacks(task.index, [listed]);
+  writeFileSync(spoolFiles.indexLine(task.run, sealed.pack), indexPackLine(listed), { mode: 0o600 });
+  // Last: while the plain pack is there, the catalog may not know the sealed one.
+  rmSync(source, { force: true });
+  meter.add('stored', sealed.size);
+  return sealed;
+}
+
+async function seal(task: SealTask, source: string): Promise<SealedPack> {
   const there = fileSize(source);
   if (there !== task.pack.compressed) {
     throw new HoldfastError('SpoolLost', `${source} has ${there ?? 'no'} bytes instead of ${task.pack.compressed}`);
@@ -27,26 +52,7 @@ export async function sealTask(task: SealTask): Promise<SealedPack> {
   const temporary = spoolFiles.pack(task.run, `.${task.pack.name}-${process.pid}.tmp`);
   const { sha256, bytes } = await sealPack(task.key, source, temporary);
   renameSync(temporary, spoolFiles.pack(task.run, sha256));
-  const catalog = new Catalog(task.catalog);
-  try {
-    catalog.addPacks(task.index, [
-      {
-        pack: sha256,
-        kind: task.pack.kind,
-        generation: task.generation,
-        size: bytes,
-        plain: task.pack.plain,
-        chunks: task.pack.chunks,
-      },
-    ]);
-  } finally {
-    catalog.close();
-  }
-  const sealed: SealedPack = { pack: sha256, size: bytes, kind: task.pack.kind };
-  writeJson(`${source}.sealed`, sealed);
-  rmSync(source);
-  meter.add('stored', bytes);
-  return sealed;
+  return { pack: sha256, size: bytes, kind: task.pack.kind };
 }
 
 function fileSize(file: string): number | undefined {

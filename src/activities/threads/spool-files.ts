@@ -16,6 +16,7 @@ export const spoolFiles = {
   sealed: (run: string, group: string) => path.join(run, 'sealed', `${group}.json`),
   plainPack: (run: string, name: string) => path.join(run, 'plain', name),
   pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
+  indexLine: (run: string, sha256: string) => path.join(run, 'sealed', `${sha256}.line`),
   object: (run: string, name: string) => path.join(run, 'objects', name),
 } as const;
 
@@ -33,12 +34,13 @@ export interface BatchPlan {
   bytes: number;
 }
 
-/** One file, or one stretch of a large file, to read. */
-export interface LaneItem {
-  /** The entry as the walk saw it, as a manifest line without chunks. */
+/**
+ * A lane's plan has a line a file: the entry as the walk saw it, without chunks; or `+` and one stretch of a large file.
+ */
+export interface LaneStretch {
   entry: string;
-  /** Byte range [from, to) of a file read in several stretches; `to` absent in the last. */
-  from?: number;
+  /** Byte range [from, to); `to` is absent in the last stretch. */
+  from: number;
   to?: number;
 }
 

@@ -1,5 +1,21 @@
 // The entry of every worker thread: one named export per task.
-export { laneTask } from './lane-task.js';
-export { mergeTask } from './merge-task.js';
-export { sealTask } from './seal-task.js';
-export { walkTask } from './walk-task.js';
+import { answering } from './answer.js';
+import * as catalogs from './catalogs.js';
+import * as lane from './lane-task.js';
+import * as merge from './merge-task.js';
+import * as restore from './restore-task.js';
+import * as seal from './seal-task.js';
+import * as walk from './walk-task.js';
+
+export const filterTask = answering(catalogs.filterTask);
+export const laneTask = answering(lane.laneTask);
+export const mergeTask = answering(merge.mergeTask);
+export const restoreDirsTask = answering(restore.restoreDirsTask);
+export const restoreFinishTask = answering(restore.restoreFinishTask);
+export const restoreLargeTask = answering(restore.restoreLargeTask);
+export const restoreMakeTask = answering(restore.restoreMakeTask);
+export const restoreNeedsTask = answering(restore.restoreNeedsTask);
+export const restorePackTask = answering(restore.restorePackTask);
+export const restorePlanTask = answering(restore.restorePlanTask);
+export const sealTask = answering(seal.sealTask);
+export const walkTask = answering(walk.walkTask);

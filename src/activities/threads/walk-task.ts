@@ -1,16 +1,17 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { Catalog } from '../../repository/catalog.js';
+import type { MessagePort } from 'node:worker_threads';
+import { accounts } from '../../platform/accounts.js';
+import { comparePaths } from '../../platform/paths.js';
+import { listXattrs } from '../../platform/xattrs.js';
 import { type Entry, entryHead, entryLine, parseEntry, xattrPairs } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { Scope } from '../../repository/scope.js';
-import { comparePaths } from '../../platform/paths.js';
-import { accounts } from '../../platform/accounts.js';
-import { listXattrs } from '../../platform/xattrs.js';
 import { type FilesOptions, type WalkedEntry, walkFiles } from '../../sources/files/walk.js';
+import { threadCatalog } from './catalogs.js';
 import { LineWriter } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { type BatchPlan, type LaneItem, type Problem, spoolFiles } from './spool-files.js';
+import { type BatchPlan, type LaneStretch, type Problem, spoolFiles } from './spool-files.js';
 
 export type Detect = 'size' | 'mtime' | 'ctime' | 'inode';
 
@@ -29,6 +30,15 @@ export interface WalkTask {
   firstBatch: number;
   batchBytes: number;
   laneBytes: number;
+  /** Told of each lane as soon as its plan is whole. */
+  lanes?: MessagePort;
+}
+
+/** A lane that can be read while the walk goes on. */
+export interface PlannedLane {
+  batch: number;
+  lane: number;
+  bytes: number;
 }
 
 export interface WalkResult {
@@ -58,13 +68,14 @@ class Planner {
   add(entry: string, size: number): number {
     const { batchBytes } = this.task;
     if (size <= batchBytes) {
-      this.item({ entry }, size);
+      this.item(entry, size);
       return 1;
     }
     let stretches = 0;
     for (let from = 0; from < size; from += batchBytes) {
       const last = from + batchBytes >= size;
-      this.item({ entry, from, ...(last ? {} : { to: from + batchBytes }) }, Math.min(batchBytes, size - from));
+      const stretch: LaneStretch = { entry, from, ...(last ? {} : { to: from + batchBytes }) };
+      this.item(`+${JSON.stringify(stretch)}`, Math.min(batchBytes, size - from));
       stretches++;
     }
     return stretches;
@@ -74,16 +85,17 @@ class Planner {
     this.closeLane();
   }
 
-  private item(item: LaneItem, bytes: number): void {
+  private item(line: string, bytes: number): void {
     if (this.lane && this.laneBytes > 0 && this.laneBytes + bytes > this.task.laneBytes) this.closeLane();
     if (!this.lane) {
       const last = this.batches.at(-1);
-      if (!last || (last.bytes > 0 && last.bytes + bytes > this.task.batchBytes)) this.batches.push({ lanes: [], bytes: 0 });
+      if (!last || (last.bytes > 0 && last.bytes + bytes > this.task.batchBytes))
+        this.batches.push({ lanes: [], bytes: 0 });
       const batch = this.batches.at(-1)!;
       const number = this.task.firstBatch + this.batches.length - 1;
       this.lane = new LineWriter(spoolFiles.lanePlan(this.task.run, number, batch.lanes.length));
     }
-    this.lane.add(JSON.stringify(item));
+    this.lane.add(line);
     this.laneFiles++;
     // An empty file still costs an open: counted as 4 KiB, so that a batch never holds millions of them.
     this.laneBytes += Math.max(bytes, 4096);
@@ -94,6 +106,12 @@ class Planner {
     if (!this.lane) return;
     this.lane.finish();
     const batch = this.batches.at(-1)!;
+    const planned: PlannedLane = {
+      batch: this.task.firstBatch + this.batches.length - 1,
+      lane: batch.lanes.length,
+      bytes: this.laneBytes,
+    };
+    this.task.lanes?.postMessage(planned);
     batch.lanes.push({ source: this.task.source, files: this.laneFiles, bytes: this.laneBytes });
     batch.bytes += this.laneBytes;
     this.lane = undefined;
@@ -146,7 +164,7 @@ export function walkTask(task: WalkTask): WalkResult {
   const problems = new LineWriter(spoolFiles.problems(task.run, task.source));
   const planner = new Planner(task);
   const parent = task.parent === undefined ? undefined : new Parent(task.parent);
-  const catalog = task.verify ? new Catalog(task.verify.catalog) : undefined;
+  const catalog = task.verify ? threadCatalog(task.verify.catalog) : undefined;
   const scope = catalog && task.verify ? new Scope(catalog, task.verify.indexes, undefined, true) : undefined;
   const groups = new Map<string, WalkedEntry>();
   const result: WalkResult = {
@@ -165,7 +183,12 @@ export function walkTask(task: WalkTask): WalkResult {
   const report = (problem: { code: string; path: string; message: string }): void => {
     if (problem.code === 'Vanished') result.vanished++;
     else result.unreadable++;
-    problems.add(JSON.stringify({ code: problem.code, path: problem.path, message: problem.message } satisfies Omit<Problem, 'code'> & { code: string }));
+    problems.add(
+      JSON.stringify({ code: problem.code, path: problem.path, message: problem.message } satisfies Omit<
+        Problem,
+        'code'
+      > & { code: string }),
+    );
   };
 
   try {
@@ -198,7 +221,13 @@ export function walkTask(task: WalkTask): WalkResult {
       const line = parent?.current;
       // The rest of an unchanged line may still name another first link: then the slow way decides.
       const plain = !first || line?.includes(hardlinkMember(draft)) === true;
-      if (line !== undefined && !task.reread && plain && sameHead(line, head, draft, task.detect) && usable(line, scope)) {
+      if (
+        line !== undefined &&
+        !task.reread &&
+        plain &&
+        sameHead(line, head, draft, task.detect) &&
+        usable(line, scope)
+      ) {
         if (first || !line.includes(',"hardlink')) {
           entries.add(`${isFirst ? '~' : '='}${line}`);
           copied++;
@@ -237,16 +266,18 @@ export function walkTask(task: WalkTask): WalkResult {
     planner.end();
     entries.finish();
     problems.finish();
-    result.identical = parent !== undefined && parent.passed === 0 && parent.current === undefined && copied === result.entries;
+    result.identical =
+      parent !== undefined && parent.passed === 0 && parent.current === undefined && copied === result.entries;
     return result;
   } finally {
     parent?.close();
-    catalog?.close();
   }
 }
 
 const hardlinkMember = (draft: Entry): string =>
-  draft.hardlink64 === undefined ? `,"hardlink":${JSON.stringify(draft.hardlink)}` : `,"hardlink64":"${draft.hardlink64}"`;
+  draft.hardlink64 === undefined
+    ? `,"hardlink":${JSON.stringify(draft.hardlink)}`
+    : `,"hardlink64":"${draft.hardlink64}"`;
 
 function draftOf(walked: WalkedEntry): Entry {
   const draft: Entry = {
@@ -265,7 +296,8 @@ function draftOf(walked: WalkedEntry): Entry {
   if (user !== undefined) draft.user = user;
   if (group !== undefined) draft.group = group;
   if (walked.type === 'file') draft.size = walked.size.toString();
-  if (walked.rdev !== undefined && (walked.type === 'char' || walked.type === 'block')) draft.rdev = walked.rdev.toString();
+  if (walked.rdev !== undefined && (walked.type === 'char' || walked.type === 'block'))
+    draft.rdev = walked.rdev.toString();
   if (walked.rawTarget) draft.target64 = walked.rawTarget.toString('base64');
   else if (walked.target !== undefined) draft.target = walked.target;
   return draft;
@@ -288,7 +320,8 @@ function sameHead(line: string, head: string, draft: Entry, detect: readonly Det
 
 /** Whether the content need not be read again, by what `detect` compares. */
 function unchanged(now: Entry, old: Entry, detect: readonly Detect[]): boolean {
-  if (old.type !== 'file' || old.recheck || old.changed || old.chunks === undefined || detect.length === 0) return false;
+  if (old.type !== 'file' || old.recheck || old.changed || old.chunks === undefined || detect.length === 0)
+    return false;
   return (
     now.size === old.size &&
     (!detect.includes('mtime') || now.mtime === old.mtime) &&

@@ -3,6 +3,7 @@ import { packName } from '../layout.js';
 import { scopeOf } from '../reader.js';
 import type { Root } from '../root.js';
 import type { Scope } from '../scope.js';
+import { type ChunkPlaceNumbers, loadChunks } from './chunk-table.js';
 
 /** Chooses the pack each chunk comes from: within the snapshot's indexes, one that is used anyway, one known to be stored. */
 export class ChunkFinder {
@@ -11,17 +12,34 @@ export class ChunkFinder {
   readonly scope: Scope;
   private readonly numbers = new Map<string, number>();
   private readonly stored = new Map<string, boolean>();
+  private readonly indexes: ReadonlySet<string>;
+  /** The catalog's pack numbers to hashes, of packs in scope. */
+  private readonly hashes = new Map<number, string | undefined>();
+  private table: Map<string, ChunkPlaceNumbers | null> | undefined;
 
+  /** `bad` packs are not chosen. */
   constructor(
     private readonly catalog: Catalog,
     root: Root,
     private readonly bad: ReadonlySet<string> = new Set(),
   ) {
     this.scope = scopeOf(catalog, root);
+    this.indexes = new Set(root.indexes);
+    catalog.db.pragma('mmap_size = 1073741824');
+  }
+
+  /** Reads all chunks into memory where they are few enough: for when most of them will be asked for. */
+  preload(): void {
+    this.table = loadChunks(this.catalog);
   }
 
   /** Where to take a chunk from, `prefer` above others where it has it; undefined when no pack in scope holds it. */
   find(id: string, prefer?: string): ChunkLocation | undefined {
+    const known = this.table?.get(id);
+    if (known) {
+      const pack = this.hashOf(known.pack);
+      return pack === undefined || this.bad.has(pack) ? undefined : { pack, offset: known.at, length: known.length };
+    }
     const places = this.scope.locate(id);
     if (places.length === 1) {
       const only = places[0]!;
@@ -49,6 +67,14 @@ export class ChunkFinder {
       this.numbers.set(pack, number);
     }
     return number;
+  }
+
+  private hashOf(number: number): string | undefined {
+    if (this.hashes.has(number)) return this.hashes.get(number);
+    const listed = this.catalog.indexesOf(number).some((index) => this.indexes.has(index));
+    const hash = listed ? this.catalog.packByNumber(number)?.hash : undefined;
+    this.hashes.set(number, hash);
+    return hash;
   }
 
   private isStored(pack: string): boolean {

@@ -86,7 +86,8 @@ export async function forEachEntry(
     try {
       return await readPart(reader, scope, part);
     } catch (error) {
-      if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing')) throw error;
+      if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing'))
+        throw error;
       lost({ from: partPath(part).toString(), to: next && partPath(next).toString(), message: error.message });
       return [];
     }
@@ -113,4 +114,3 @@ export async function forEachEntry(
     if (!next.step()) await next.advance();
   }
 }
-

@@ -30,7 +30,12 @@ export class Owners {
     return meta;
   }
 
-  private id(known: Map<string, number>, name: string | undefined, number: number, find: (name: string) => number | undefined): number {
+  private id(
+    known: Map<string, number>,
+    name: string | undefined,
+    number: number,
+    find: (name: string) => number | undefined,
+  ): number {
     if (name === undefined) return number;
     let id = known.get(name);
     if (id === undefined) {

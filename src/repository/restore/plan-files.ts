@@ -6,8 +6,10 @@ export const planFiles = {
   /** Stored bytes of a manifest pack. */
   manifestPack: (scratch: string, pack: string) => path.join(scratch, 'manifest', pack),
   plan: (scratch: string) => path.join(scratch, 'plan.json'),
-  made: (scratch: string) => path.join(scratch, 'made'),
+  made: (scratch: string) => path.join(scratch, 'made.json'),
   dirs: (scratch: string) => path.join(scratch, 'dirs'),
+  /** Directories that lock their owner out, again. */
+  late: (scratch: string) => path.join(scratch, 'late'),
   /** Symlinks, devices, FIFOs and hardlinks. */
   links: (scratch: string) => path.join(scratch, 'links'),
   /** Files that come from several packs. */
@@ -43,6 +45,8 @@ export interface PlannedDir {
   meta?: PlannedMetadata;
   /** It was there before the restore. */
   there?: true;
+  /** Its owner may not enter it: its metadata come after all others'. */
+  late?: true;
 }
 
 /** How a file meets what is at its place. */
@@ -120,6 +124,8 @@ export interface RestoreWarningCount {
 
 /** The plan's summary; written last, so that it proves the rest. */
 export interface RestorePlan {
+  /** Part of every temporary name. */
+  id: string;
   snapshot: string;
   target: string;
   overwrite: Overwrite;
@@ -128,6 +134,8 @@ export interface RestorePlan {
   startedNs: string;
   packs: PlannedPack[];
   dirs: number;
+  /** Directories with metadata to be set after the others'. */
+  late: number;
   links: number;
   large: number;
   /** Regular files the snapshot has within the wanted paths, hardlinks included. */
@@ -138,10 +146,26 @@ export interface RestorePlan {
 
 /** Counts of one step; lists are cut, counts are not. */
 export interface Tally {
+  /** Regular files, hardlinks included; those that were there already, too. */
   restored: number;
+  /** Differing files that were kept. */
   skipped: number;
+  /** Differing symlinks and special files that were kept. */
+  skippedOther: number;
   failed: number;
+  /** Directories, links and special files that could not be made. */
+  failedOther: number;
   bytes: number;
   failures: Failure[];
   warnings: RestoreWarningCount[];
 }
+
+/** Which of `of` equal shares of a list: from 0. */
+export interface Share {
+  number: number;
+  of: number;
+}
+export const shareOf = ({ number, of }: Share, count: number): { from: number; to: number } => ({
+  from: Math.floor((count * number) / of),
+  to: Math.floor((count * (number + 1)) / of),
+});

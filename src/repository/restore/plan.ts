@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../../errors.js';
-import type { RelativePath } from '../../platform/restore-path.js';
 import { SafeRoot } from '../../platform/restore-fs.js';
+import type { RelativePath } from '../../platform/restore-path.js';
 import type { Catalog } from '../catalog.js';
 import type { Entry } from '../entry.js';
 import type { PackReader } from '../reader.js';
@@ -28,9 +28,9 @@ import {
   type RestorePlan,
   storePath,
 } from './plan-files.js';
-import { TargetTree } from './target-tree.js';
 import { fail, newTally, note, warn } from './tally.js';
 import { targetOf } from './target-path.js';
+import { TargetTree } from './target-tree.js';
 
 export interface PlanRequest {
   catalog: Catalog;
@@ -55,14 +55,18 @@ const wholeLimit = 48 * 1024 * 1024;
 export async function planRestore(request: PlanRequest): Promise<RestorePlan> {
   const { root, scratch } = request;
   rmSync(path.join(scratch, 'packs'), { recursive: true, force: true });
-  for (const file of ['dirs', 'links', 'large'] as const) rmSync(planFiles[file](scratch), { force: true });
+  for (const file of ['dirs', 'late', 'links', 'large'] as const) rmSync(planFiles[file](scratch), { force: true });
   mkdirSync(path.join(scratch, 'packs'), { recursive: true, mode: 0o700 });
   const filter = new PathFilter(request.paths);
   const planner = new Planner(request);
   try {
     const named = root.sources.map((source) => ({ source, manifest: source.manifest }));
     const inPlace = named.filter(({ source }) => landsInPlace(source.type));
-    await planner.run(inPlace.map(({ manifest }) => manifest), filter, undefined);
+    await planner.run(
+      inPlace.map(({ manifest }) => manifest),
+      filter,
+      undefined,
+    );
     for (const { source, manifest } of named) {
       if (!landsInPlace(source.type)) await planner.run([manifest], filter, source.name);
     }
@@ -89,6 +93,7 @@ class Planner {
   /** First names outside the wanted paths: the wanted name that stands for them. */
   private readonly leaders = new Map<string, { rel: RelativePath; mtime: string }>();
   private dirs = 0;
+  private late = 0;
   private links = 0;
   private large = 0;
   private files = 0;
@@ -98,6 +103,7 @@ class Planner {
 
   constructor(private readonly request: PlanRequest) {
     this.finder = new ChunkFinder(request.catalog, request.root);
+    if (request.paths.length === 0) this.finder.preload();
     this.target = isDirectory(request.target) ? SafeRoot.open(request.target) : undefined;
     this.tree = new TargetTree(this.target);
   }
@@ -106,7 +112,11 @@ class Planner {
     this.target?.close();
   }
 
-  async run(manifests: readonly (readonly ManifestPart[])[], filter: PathFilter, within: string | undefined): Promise<void> {
+  async run(
+    manifests: readonly (readonly ManifestPart[])[],
+    filter: PathFilter,
+    within: string | undefined,
+  ): Promise<void> {
     this.tree = new TargetTree(this.target);
     await forEachEntry(
       this.request.reader,
@@ -132,7 +142,8 @@ class Planner {
     }
     const parent = this.tree.enter(rel, (implied, there) => {
       this.dirs++;
-      this.out.add(planFiles.dirs(this.request.scratch), dirLine({ path: storePath(implied), ...(there ? { there } : {}) }));
+      const dir: PlannedDir = { path: storePath(implied), ...(there ? { there } : {}) };
+      this.out.add(planFiles.dirs(this.request.scratch), JSON.stringify(dir));
     });
     if (parent.blocked !== undefined) {
       if (entry.type !== 'dir') fail(this.tally, { path: shown, message: parent.blocked });
@@ -143,7 +154,8 @@ class Planner {
     else {
       this.tree.pushOther(rel, entry.type);
       if (entry.type === 'file') this.file(rel, entry, shown, parent.there, filter, within);
-      else if (entry.type === 'socket') warn(this.tally, 'SocketSkipped', 'sockets are made by their programs, not restored', shown);
+      else if (entry.type === 'socket')
+        warn(this.tally, 'SocketSkipped', 'sockets are made by their programs, not restored', shown);
       else this.link(rel, entry, parent.there);
     }
   }
@@ -166,7 +178,12 @@ class Planner {
     // With `never`, directories that were there stay as they are.
     if (!there || this.request.overwrite !== 'never') dir.meta = this.owners.metadata(entry);
     if (there) dir.there = true;
-    this.out.add(planFiles.dirs(this.request.scratch), dirLine(dir));
+    if (dir.meta && (dir.meta.mode & 0o100) === 0) {
+      dir.late = true;
+      this.late++;
+      this.out.add(planFiles.late(this.request.scratch), JSON.stringify(dir));
+    }
+    this.out.add(planFiles.dirs(this.request.scratch), JSON.stringify(dir));
   }
 
   private link(rel: RelativePath, entry: Entry, parentThere: boolean): void {
@@ -232,7 +249,12 @@ class Planner {
       pack = location.pack;
       found.push({ pack, chunk: [id, location.offset, location.length, 0] });
     }
-    if (!placeChunks(entry, found.map(({ chunk }) => chunk))) {
+    if (
+      !placeChunks(
+        entry,
+        found.map(({ chunk }) => chunk),
+      )
+    ) {
       fail(this.tally, { path: shown, message: 'its chunks and holes do not make up its size' });
       return undefined;
     }
@@ -277,7 +299,12 @@ class Planner {
     return undefined;
   }
 
-  private addFile(rel: RelativePath, entry: Entry, place: Place, chunks: readonly { pack: string; chunk: PlannedChunk }[]): void {
+  private addFile(
+    rel: RelativePath,
+    entry: Entry,
+    place: Place,
+    chunks: readonly { pack: string; chunk: PlannedChunk }[],
+  ): void {
     const { scratch } = this.request;
     const size = Number(entry.size);
     const meta = this.owners.metadata(entry);
@@ -301,7 +328,11 @@ class Planner {
     }
     for (const [of, list] of pieces) {
       const planned: PlannedPieces = { large: number, temp, chunks: list };
-      this.addToPack(of, JSON.stringify(planned), list.reduce((sum, chunk) => sum + chunk[2], 0));
+      this.addToPack(
+        of,
+        JSON.stringify(planned),
+        list.reduce((sum, chunk) => sum + chunk[2], 0),
+      );
     }
     const large: PlannedLarge = { path: storePath(rel), temp, size, place, meta, packs: [...pieces.keys()] };
     this.out.add(planFiles.large(scratch), JSON.stringify(large));
@@ -309,7 +340,8 @@ class Planner {
 
   private packNumber(pack: string): number {
     const number = this.finder.use(pack);
-    while (this.packs.length <= number) this.packs.push({ pack: this.finder.packs[this.packs.length] ?? '', files: 0, bytes: 0 });
+    while (this.packs.length <= number)
+      this.packs.push({ pack: this.finder.packs[this.packs.length] ?? '', files: 0, bytes: 0 });
     return number;
   }
 
@@ -330,6 +362,7 @@ class Planner {
     this.out.flush();
     checkSpace(this.request.target, this.needed);
     return {
+      id: this.id,
       snapshot: this.request.root.id,
       target: this.request.target,
       overwrite: this.request.overwrite,
@@ -337,6 +370,7 @@ class Planner {
       startedNs: this.startedNs,
       packs: this.packs,
       dirs: this.dirs,
+      late: this.late,
       links: this.links,
       large: this.large,
       files: this.files,
@@ -345,8 +379,6 @@ class Planner {
     };
   }
 }
-
-const dirLine = (dir: PlannedDir): string => JSON.stringify(dir);
 
 /** A name in the same directory as `rel`. */
 export function besides(rel: RelativePath, name: string): RelativePath {
@@ -359,9 +391,13 @@ function isDirectory(target: string): boolean {
     if (statSync(target).isDirectory()) return true;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
-    throw new HoldfastError('TargetUnsafe', `the target ${target} can't be used: ${errnoOf(error) ?? String(error)}`, { cause: error });
+    throw new HoldfastError('TargetUnsafe', `the target ${target} can't be used: ${errnoOf(error) ?? String(error)}`, {
+      cause: error,
+    });
   }
-  throw new HoldfastError('TargetUnsafe', `the target ${target} is not a directory`, { hint: 'Name a directory, or one that does not exist yet.' });
+  throw new HoldfastError('TargetUnsafe', `the target ${target} is not a directory`, {
+    hint: 'Name a directory, or one that does not exist yet.',
+  });
 }
 
 /** @throws HoldfastError TargetFull when the content can't fit. */

@@ -2,9 +2,13 @@ import { HoldfastError } from '../../errors.js';
 import type { RelativePath } from '../../platform/restore-path.js';
 
 export function unsafeEntry(path: string | Buffer, why: string): HoldfastError {
-  return new HoldfastError('TargetUnsafe', `the manifest is not safe to restore: ${JSON.stringify(path.toString())} ${why}`, {
-    hint: 'No Holdfast writes such a manifest: the repository was tampered with, or its key is in other hands.',
-  });
+  return new HoldfastError(
+    'TargetUnsafe',
+    `the manifest is not safe to restore: ${JSON.stringify(path.toString())} ${why}`,
+    {
+      hint: 'No Holdfast writes such a manifest: the repository was tampered with, or its key is in other hands.',
+    },
+  );
 }
 
 const badComponent = /(^|\/)(\.\.?)?(\/|$)/;

@@ -23,7 +23,8 @@ export function readProblem(error: unknown): ReadProblem {
 const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 const noAtime: number = process.platform === 'linux' ? constants.O_NOATIME : 0;
 
-function open(path: string | Buffer): number {
+/** Opens for reading without following a symlink, waiting for a FIFO or touching the access time. Throws errno errors. */
+export function openQuietly(path: string | Buffer): number {
   if (noAtime !== 0) {
     try {
       return openSync(path, flags | noAtime);
@@ -39,7 +40,7 @@ function open(path: string | Buffer): number {
 export function openForReading(path: string | Buffer): { fd: number; stat: BigIntStats } {
   let fd: number;
   try {
-    fd = open(path);
+    fd = openQuietly(path);
   } catch (error) {
     throw readProblem(error);
   }

@@ -1,0 +1,123 @@
+import { findJob } from '../config/load.js';
+import { HoldfastError } from '../errors.js';
+import type { KeyFile } from '../repository/keys.js';
+import { Store } from '../repository/store.js';
+import { forgetGone, syncFrom } from '../repository/sync.js';
+import type { Warning } from '../workflows/types.js';
+import type { Host } from './host.js';
+import { stateKeyFile } from './key-setup.js';
+import type { RestoreRepository } from './restore-run.js';
+
+export interface OpenRepositoryOptions {
+  /** Take in what every destination that answers lists now. While a backup of the job runs, which does that, it is left out. */
+  sync: boolean;
+  /** This destination alone. */
+  destination?: string | undefined;
+  signal?: AbortSignal;
+}
+
+/**
+ * Opens a job's repository for reading; on a new host that takes no more than the config and the passphrase.
+ *
+ * @throws HoldfastError `JobUnknown`, `UsageInvalid` for a destination the job doesn't have; `PassphraseWrong`, `SecretMissing`;
+ * why no destination could be read, when nothing is known of the repository.
+ */
+export async function openRepository(
+  host: Host,
+  job: string,
+  options: OpenRepositoryOptions,
+): Promise<RestoreRepository> {
+  const { signal } = options;
+  const names = destinationsOf(host, job, options.destination);
+  const warnings: Warning[] = [];
+  const failures: unknown[] = [];
+  const stores: Store[] = [];
+  const failed = (name: string, error: unknown): void => {
+    signal?.throwIfAborted();
+    failures.push(error);
+    warnings.push({
+      code: codeOf(error),
+      message: `${name}: ${error instanceof Error ? error.message : String(error)}`,
+    });
+  };
+  for (const name of names) {
+    try {
+      const config = host.config.destinations[name];
+      if (config === undefined) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
+      stores.push(new Store(await host.destination(name, config), host.config.host, job));
+    } catch (error) {
+      failed(name, error);
+    }
+  }
+
+  const kept = stateKeyFile(host, job);
+  const reachable: { store: Store; file: KeyFile }[] = [];
+  if (options.sync || kept === undefined) {
+    for (const store of stores) {
+      try {
+        const file = await store.keyFile(signal);
+        if (file === undefined) throw noRepository(store);
+        reachable.push({ store, file });
+      } catch (error) {
+        failed(store.name, error);
+      }
+    }
+  }
+  const file = kept ?? reachable[0]?.file;
+  if (file === undefined)
+    throw failures[0] ?? new HoldfastError('ObjectMissing', `the job ${job} has no repository yet`);
+  const key = await host.unlock(file, await host.passphrase(host.config.encryption?.passphrase));
+  const catalog = host.catalog(job);
+  if (catalog.get('repository') !== file.repository) {
+    catalog.clear();
+    catalog.set('repository', file.repository);
+  }
+  const isBusy = host.history.lock(job) !== undefined && catalog.snapshotIds().size > 0;
+  if (options.sync && !isBusy) {
+    const listed = new Map<string, ReadonlyMap<string, number>>();
+    for (const { store, file: there } of reachable) {
+      try {
+        if (there.repository !== file.repository) throw otherRepository(store, there, file);
+        const { objects, damaged } = await syncFrom(store, key, catalog, signal);
+        listed.set(store.name, objects);
+        for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
+      } catch (error) {
+        failed(store.name, error);
+      }
+    }
+    const all = findJob(host.config, job).destinations.every((name) => listed.has(name));
+    forgetGone(catalog, listed, all);
+  }
+  if (catalog.snapshotIds().size === 0 && failures.length > 0) throw failures[0];
+  return { catalog, stores, key, warnings };
+}
+
+/** Those on this machine first. */
+function destinationsOf(host: Host, job: string, only: string | undefined): string[] {
+  const { destinations } = findJob(host.config, job);
+  if (only !== undefined) {
+    if (destinations.includes(only)) return [only];
+    throw new HoldfastError('UsageInvalid', `the job ${job} does not store to a destination '${only}'`, {
+      hint: `It stores to ${destinations.join(', ')}.`,
+    });
+  }
+  const isNear = (name: string): number => (host.config.destinations[name]?.type === 'local' ? 0 : 1);
+  return [...destinations].sort((a, b) => isNear(a) - isNear(b));
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof HoldfastError ? error.code : 'Internal';
+}
+
+function noRepository(store: Store): HoldfastError {
+  return new HoldfastError('ObjectMissing', `there is no repository at ${store.prefix}`, {
+    hint: 'Is the right disk mounted, and are `host` and the name of the job what they were?',
+  });
+}
+
+function otherRepository(store: Store, there: KeyFile, file: KeyFile): HoldfastError {
+  return new HoldfastError(
+    'RepositoryMismatch',
+    `${store.prefix} holds repository ${there.repository}, not this job's ${file.repository}`,
+  );
+}

@@ -1,0 +1,26 @@
+import { Catalog } from '../../repository/catalog.js';
+import { ChunkFilter } from '../../repository/chunk-filter.js';
+
+const maxOpen = 8;
+const open = new Map<string, Catalog>();
+
+/** This thread's connection to a catalog; kept open, since every task needs one. */
+export function threadCatalog(file: string, filter?: SharedArrayBuffer): Catalog {
+  let catalog = open.get(file);
+  if (!catalog) {
+    for (const [name, old] of open) {
+      if (open.size < maxOpen) break;
+      old.close();
+      open.delete(name);
+    }
+    catalog = new Catalog(file);
+    open.set(file, catalog);
+  }
+  if (filter && catalog.filter?.memory !== filter) catalog.filter = new ChunkFilter(filter);
+  return catalog;
+}
+
+/** Fills the filter from the catalog. Runs in a worker thread: a large catalog takes a second. */
+export function filterTask(task: { catalog: string; filter: SharedArrayBuffer }): void {
+  threadCatalog(task.catalog).fill(new ChunkFilter(task.filter));
+}

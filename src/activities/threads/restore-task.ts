@@ -1,0 +1,196 @@
+import { HoldfastError } from '../../errors.js';
+import { SafeRoot } from '../../platform/restore-fs.js';
+import { Catalog } from '../../repository/catalog.js';
+import { openPack, PackReader, tarLimit } from '../../repository/reader.js';
+import { finishDirs, finishRestore } from '../../repository/restore/finish.js';
+import { makeLarge, makeTree } from '../../repository/restore/make.js';
+import { manifestPacks } from '../../repository/restore/manifest-packs.js';
+import { planRestore } from '../../repository/restore/plan.js';
+import {
+  type Overwrite,
+  type PlannedChunk,
+  planFiles,
+  type RestorePlan,
+  type Share,
+  type Tally,
+} from '../../repository/restore/plan-files.js';
+import { contentOf, type WriteResult, writePack } from '../../repository/restore/write-pack.js';
+import type { Root } from '../../repository/root.js';
+import type { RepositoryKey } from '../../repository/seal.js';
+import { readJson, writeJson } from './line-writer.js';
+import { Meter, type TaskChannel } from './progress.js';
+
+interface SnapshotTask {
+  channel: TaskChannel;
+  catalog: string;
+  snapshot: string;
+  paths: string[];
+}
+
+export interface RestoreNeedsTask extends SnapshotTask {
+  /** Packs that no destination has whole. */
+  bad: string[];
+}
+
+/** Which packs of the manifest have to be fetched before the restore can be planned. */
+export function restoreNeedsTask(task: RestoreNeedsTask): Promise<string[]> {
+  return withSnapshot(task, async (catalog, root) => manifestPacks(catalog, root, task.paths, new Set(task.bad)));
+}
+
+export interface RestorePlanTask extends SnapshotTask {
+  target: string;
+  overwrite: Overwrite;
+  scratch: string;
+  key: RepositoryKey | undefined;
+}
+
+/** Plans a restore from the manifest packs in the scratch folder. A plan that is there is kept. */
+export async function restorePlanTask(task: RestorePlanTask): Promise<RestorePlan> {
+  const known = readJson<RestorePlan>(planFiles.plan(task.scratch));
+  if (known) return known;
+  const meter = new Meter(task.channel);
+  return withSnapshot(task, async (catalog, root) => {
+    const reader = new PackReader({
+      key: task.key,
+      stores: [],
+      local: (pack) => planFiles.manifestPack(task.scratch, pack),
+    });
+    const plan = await planRestore({
+      catalog,
+      reader,
+      root,
+      paths: task.paths,
+      target: task.target,
+      overwrite: task.overwrite,
+      scratch: task.scratch,
+      tick: () => meter.check(),
+    });
+    writeJson(planFiles.plan(task.scratch), plan);
+    return plan;
+  });
+}
+
+interface PlannedTask {
+  channel: TaskChannel;
+  scratch: string;
+}
+
+/** Makes the large files, in directories that are there. */
+export function restoreLargeTask(task: PlannedTask): void {
+  const meter = new Meter(task.channel);
+  const plan = planOf(task.scratch);
+  withRoot(plan, (root) => makeLarge(root, plan, task.scratch, () => meter.check()));
+}
+
+/** One of several tasks that share a step's work. */
+interface SharedTask extends PlannedTask {
+  share: Share;
+}
+
+/** Makes a share of the planned directories. */
+export function restoreMakeTask(task: SharedTask): Tally {
+  const meter = new Meter(task.channel);
+  const plan = planOf(task.scratch);
+  return withRoot(plan, (root) => makeTree(root, plan, task.scratch, task.share, () => meter.check()));
+}
+
+export interface RestorePackTask extends PlannedTask {
+  number: number;
+  key: RepositoryKey | undefined;
+  /** The pack's stored bytes, checked against its name; absent for files without content. */
+  stored?: Uint8Array;
+  /** Instead of the pack: its chunks as far as other packs have them, and why the others are lost. */
+  rescued?: { chunks: Map<string, Uint8Array>; message: string };
+  retry: boolean;
+}
+
+// One for a thread's lifetime, taken while a task uses it: fresh memory for every pack would cost more than reading it.
+let tarBuffer: Buffer | undefined;
+
+/** Writes the files of one pack, every chunk checked. */
+export async function restorePackTask(task: RestorePackTask): Promise<WriteResult> {
+  const meter = new Meter(task.channel);
+  const plan = planOf(task.scratch);
+  const pack = plan.packs[task.number]?.pack ?? '';
+  const { rescued } = task;
+  const buffer = task.stored ? (tarBuffer ?? Buffer.allocUnsafeSlow(tarLimit)) : undefined;
+  tarBuffer = undefined;
+  const content = task.stored
+    ? contentOf(await openPack(task.key, pack, task.stored, buffer), pack)
+    : ([id]: PlannedChunk): Buffer => {
+        const found = rescued?.chunks.get(id);
+        if (found) return Buffer.from(found.buffer, found.byteOffset, found.byteLength);
+        throw new HoldfastError('IntegrityMismatch', rescued?.message ?? `chunk ${id} can't be had`);
+      };
+  const result = withRoot(plan, (root) =>
+    writePack({
+      root,
+      plan,
+      scratch: task.scratch,
+      number: task.number,
+      content,
+      retry: task.retry,
+      tick: (bytes, failed) => {
+        meter.check();
+        meter.add(failed ? 'failed' : 'files', 1);
+        meter.add('new', bytes);
+      },
+    }),
+  );
+  tarBuffer = buffer;
+  return result;
+}
+
+export interface RestoreFinishTask extends PlannedTask {
+  /** Large files that miss pieces: number and why. */
+  lost: [number, string][];
+}
+
+/** Large files' names, links, special files. */
+export function restoreFinishTask(task: RestoreFinishTask): Tally {
+  const meter = new Meter(task.channel);
+  const plan = planOf(task.scratch);
+  return withRoot(plan, (root) =>
+    finishRestore({ root, plan, scratch: task.scratch, lost: new Map(task.lost), tick: () => meter.check() }),
+  );
+}
+
+/** The metadata of a share of the directories, or of those that come last. */
+export function restoreDirsTask(task: PlannedTask & { share: Share | 'late' }): Tally {
+  const meter = new Meter(task.channel);
+  const plan = planOf(task.scratch);
+  return withRoot(plan, (root) => finishDirs(root, plan, task.scratch, task.share, () => meter.check()));
+}
+
+/** @throws HoldfastError SpoolLost when the scratch folder is gone. */
+export function planOf(scratch: string): RestorePlan {
+  const plan = readJson<RestorePlan>(planFiles.plan(scratch));
+  if (plan) return plan;
+  throw new HoldfastError('SpoolLost', `the restore's plan is gone from ${scratch}`, {
+    hint: 'Start the restore again.',
+  });
+}
+
+function withRoot<T>(plan: RestorePlan, work: (root: SafeRoot) => T): T {
+  const root = SafeRoot.open(plan.target);
+  try {
+    return work(root);
+  } finally {
+    root.close();
+  }
+}
+
+async function withSnapshot<T>(task: SnapshotTask, work: (catalog: Catalog, root: Root) => Promise<T>): Promise<T> {
+  const catalog = new Catalog(task.catalog);
+  try {
+    return await work(catalog, rootOf(catalog, task.snapshot));
+  } finally {
+    catalog.close();
+  }
+}
+
+function rootOf(catalog: Catalog, snapshot: string): Root {
+  const row = catalog.snapshot(snapshot);
+  if (row) return row.root;
+  throw new HoldfastError('SnapshotUnknown', `snapshot ${snapshot} is not in the catalog`);
+}

@@ -1,0 +1,81 @@
+import { join } from 'node:path';
+import type { Client } from '@temporalio/client';
+import { type NativeConnection, Worker } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { verifyInput } from '../activities/auth.js';
+import { asFailure } from '../activities/failures.js';
+import { Host } from '../activities/host.js';
+import { openRepository } from '../activities/open-repository.js';
+import { createRestoreActivities, type RestoreActivities } from '../activities/restore.js';
+import { closePool } from '../activities/threads/pool.js';
+import type { LoadedConfig } from '../config/load.js';
+import { installRuntime, type RunningWorker, workflowSource } from './worker.js';
+
+export interface PrivateWorkerOptions {
+  loaded: LoadedConfig;
+  client: Client;
+  native: NativeConnection;
+  /** A queue that only this command's run uses. */
+  queue: string;
+  log: Logger;
+}
+
+/** Starts a worker for one command's restore: workflow and activities on one private queue, never the host's own. */
+export async function startPrivateWorker(options: PrivateWorkerOptions): Promise<RunningWorker> {
+  const { loaded, client, native, queue, log } = options;
+  installRuntime(log);
+  const host = new Host(loaded, client, log);
+  const worker = await Worker.create({
+    connection: native,
+    namespace: client.options.namespace,
+    identity: `holdfast restore ${process.pid}@${loaded.config.host}`,
+    ...workflowSource(),
+    activities: guarded(
+      createRestoreActivities({
+        verify: (input) => verifyInput(host.state, 'restore', input),
+        open: (input, { sync, signal }) =>
+          openRepository(host, input.job, { sync, signal, destination: input.destination }),
+        scratch: join(loaded.config.spool.path, 'restore'),
+      }),
+    ),
+    taskQueue: queue,
+    shutdownGraceTime: '1s',
+    shutdownForceTime: '30s',
+    maxHeartbeatThrottleInterval: '1s',
+    defaultHeartbeatThrottleInterval: '1s',
+    maxCachedWorkflows: 2,
+    workflowThreadPoolSize: 1,
+    reuseV8Context: true,
+  });
+  const finished = worker.run().finally(async () => {
+    await host.close();
+    await closePool();
+  });
+  finished.catch(() => undefined);
+  return {
+    finished,
+    async shutdown() {
+      if (worker.getState() === 'RUNNING') worker.shutdown();
+      await finished.catch(() => undefined);
+    },
+  };
+}
+
+/** Every error leaves as a typed, redacted failure. */
+function guarded({ restorePlan, restorePacks, restoreFinish, restoreCleanUp }: RestoreActivities): RestoreActivities {
+  const typed =
+    <Ref, Answer>(run: (ref: Ref) => Promise<Answer>) =>
+    async (ref: Ref): Promise<Answer> => {
+      try {
+        return await run(ref);
+      } catch (error) {
+        throw asFailure(error);
+      }
+    };
+  return {
+    restorePlan: typed(restorePlan),
+    restorePacks: typed(restorePacks),
+    restoreFinish: typed(restoreFinish),
+    restoreCleanUp: typed(restoreCleanUp),
+  };
+}
