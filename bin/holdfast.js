@@ -4,7 +4,7 @@ import module from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 const [majorVersion = 0, minorVersion = 0] = process.versions.node.split('.').map(Number);
-const entry = new URL('../dist/cli/main.js', import.meta.url);
+const entry = new URL('../dist/run/main.js', import.meta.url);
 
 if (majorVersion < 20 || (majorVersion === 20 && minorVersion < 3)) {
   console.error(`holdfast needs Node.js 20.3 or later; this is ${process.versions.node} (${process.execPath}).`);

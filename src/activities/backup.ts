@@ -5,6 +5,7 @@ import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, up
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
 import { type CommitAnswer, commitRun } from './commit.js';
 import { type DeliverAnswer, deliver } from './deliver.js';
+import { errnoOf, HoldfastError } from '../errors.js';
 import { asFailure } from './failures.js';
 import { type FinishRequest, finish } from './finish.js';
 import { heartbeating } from './heartbeat.js';
@@ -74,6 +75,8 @@ export function createBackupActivities(host: Host) {
         () => ({}),
         () => work(context, group, signal),
       );
+    }).catch((error: unknown) => {
+      throw orSpoolLost(error, context.folder);
     });
   };
 
@@ -96,6 +99,8 @@ export function createBackupActivities(host: Host) {
             stored += bytes;
           }),
       );
+    }).catch((error: unknown) => {
+      throw asFailure(error, stored);
     });
   };
 
@@ -201,6 +206,13 @@ export function createBackupActivities(host: Host) {
     },
   };
   return guarded(activities);
+}
+
+/** A file of the spool that is not there is a spool that is lost, wherever that shows. */
+function orSpoolLost(error: unknown, folder: string): unknown {
+  const path = error instanceof Error && 'path' in error ? error.path : undefined;
+  if (errnoOf(error) !== 'ENOENT' || typeof path !== 'string' || !path.startsWith(folder)) return error;
+  return new HoldfastError('SpoolLost', `${path} is gone from the spool`, { cause: error });
 }
 
 export type BackupActivities = ReturnType<typeof createBackupActivities>;

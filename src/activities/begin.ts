@@ -35,6 +35,7 @@ export type BeginAnswer =
   | { state: 'joined'; queued: string }
   | {
       state: 'started';
+      snapshot: string;
       mode: SnapshotMode;
       minimumDestinations: number;
       destinations: { name: string; giveUpAfterMs: number; error?: string }[];
@@ -272,7 +273,9 @@ function chooseBasis(
     );
     if (parent) parents[name] = parent.id;
   }
-  return { mode: wanted, generation: base.generation, indexes: [...base.indexes], parents };
+  // An index that is gone or damaged everywhere resolves nothing: what only it knew is read and stored again.
+  const known = new Set(catalog.indexes());
+  return { mode: wanted, generation: base.generation, indexes: base.indexes.filter((id) => known.has(id)), parents };
 }
 
 /** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */
@@ -304,6 +307,7 @@ function answer(context: RunContext): BeginAnswer {
   const { begun, job } = context;
   return {
     state: 'started',
+    snapshot: begun.snapshot,
     mode: begun.mode,
     minimumDestinations: job.minimumDestinations,
     destinations: begun.destinations.map(({ name, error }) => ({

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { indexPackLine } from '../repository/index-file.js';
-import { indexName, snapshotName } from '../repository/layout.js';
+import { indexName, packName, snapshotName } from '../repository/layout.js';
 import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
 import { sealMeta } from '../repository/store.js';
@@ -98,6 +98,9 @@ async function parentManifest(context: RunContext, source: SourcePlan): Promise<
   if (!root || !result || !source.walk) return undefined;
   const needs = readJson<string[]>(needsFile(context, root.id, source.name));
   if (!needs || !root.indexes.every((index) => context.begun.indexes.includes(index))) return undefined;
+  // Its manifest's own packs may be gone, too.
+  if (!needs.every((pack) => !context.catalog.isMarked(pack) && context.catalog.holders(packName(pack)).length > 0))
+    return undefined;
   return {
     name: source.name,
     parts: result.manifest,

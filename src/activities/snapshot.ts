@@ -85,7 +85,7 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
             detect: source.detect,
             parent: parent?.file,
             verify:
-              begun.allPresent && begun.mode === 'incremental'
+              begun.allPresent && begun.mode === 'incremental' && parent?.inScope === true
                 ? undefined
                 : { catalog: context.catalogFile, indexes: begun.indexes },
             reread: begun.options.reread === true,
@@ -114,10 +114,19 @@ async function parentOf(
   context: RunContext,
   source: string,
   signal: AbortSignal,
-): Promise<{ file: string; snapshot: string } | undefined> {
+): Promise<{ file: string; snapshot: string; inScope: boolean } | undefined> {
   const id = context.begun.parents[source];
   if (id === undefined) return undefined;
   const file = path.join(context.host.manifestFolder(context.begun.job), `${id}-${source}.ndjson`);
-  if (!existsSync(file)) await restoreManifest(context, id, source, file, signal);
-  return { file, snapshot: id };
+  try {
+    if (!existsSync(file)) await restoreManifest(context, id, source, file, signal);
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing'))
+      throw error;
+    // Without it every file is read, and only what is missing is stored.
+    context.host.log.warn({ run: context.run, source, reason: error.message }, 'no manifest to compare with');
+    return undefined;
+  }
+  const indexes = context.catalog.snapshot(id)?.root.indexes;
+  return { file, snapshot: id, inScope: indexes?.every((index) => context.begun.indexes.includes(index)) === true };
 }

@@ -22,4 +22,7 @@ export async function browse<T>(
   });
 }
 
-export const offlineOption = ['--offline', "from the catalog alone, without looking at the destinations first"] as const;
+export const offlineOption = [
+  '--offline',
+  'from the catalog alone, without looking at the destinations first',
+] as const;

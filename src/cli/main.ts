@@ -1,3 +1,5 @@
+import { secretRegistry } from '../config/redact.js';
+import { errorText, toHoldfastError } from './errors.js';
 import { runCommandLine } from './program.js';
 
 for (const stream of [process.stdout, process.stderr]) {
@@ -7,6 +9,14 @@ for (const stream of [process.stdout, process.stderr]) {
     throw error;
   });
 }
+
+process.on('uncaughtException', (error) => {
+  // The gRPC library retries calls from timers, also those of a connection that was closed since.
+  if (error.message === 'Channel has been shut down') return;
+  if (process.env.HOLDFAST_DEBUG) console.error(error);
+  process.stderr.write(errorText(toHoldfastError(error), (text) => secretRegistry.redact(text)));
+  process.exit(1);
+});
 
 const code = await runCommandLine(process.argv.slice(2));
 process.exitCode = code;

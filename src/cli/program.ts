@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { nearest } from '../config/nearest.js';
+import { secretRegistry } from '../config/redact.js';
 import { HoldfastError } from '../errors.js';
 import { version } from '../version.js';
 import { commands } from './commands.js';
@@ -21,7 +22,6 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (process.env.HOLDFAST_DEBUG) console.error(error);
     const known = error instanceof CommanderError ? usageError(error) : toHoldfastError(error, output.logFile);
-    const { secretRegistry } = await import('../config/redact.js');
     const redact = (text: string) => secretRegistry.redact(text);
     process.stderr.write(errorText(known, redact));
     if (argv.includes('--json')) {

@@ -58,7 +58,11 @@ const queryTimeoutMs = 2000;
  * @throws HoldfastError: what the restore failed with; `JobBusy` while another process does the same; `Cancelled` when the
  * signal fired: the run stays open for the next time.
  */
-export async function restore(session: Session, request: RestoreRequest, options: RestoreOptions): Promise<RestoreDocument> {
+export async function restore(
+  session: Session,
+  request: RestoreRequest,
+  options: RestoreOptions,
+): Promise<RestoreDocument> {
   findJob(session.loaded.config, request.job);
   const lock = lockRequest(session, request);
   try {
@@ -142,7 +146,9 @@ function requestId({ loaded }: Session, request: RestoreRequest): string {
 
 function lockRequest(session: Session, request: RestoreRequest): Lock {
   const id = requestId(session, request);
-  const lock = tryExclusive(join(session.loaded.config.state, 'run', `restore-${id}.lock`), { command: 'holdfast restore' });
+  const lock = tryExclusive(join(session.loaded.config.state, 'run', `restore-${id}.lock`), {
+    command: 'holdfast restore',
+  });
   if (lock !== undefined) return lock;
   throw new HoldfastError('JobBusy', `another process is doing the same restore to ${request.target}`, {
     hint: 'Wait for its end, or restore to another folder.',
@@ -157,7 +163,9 @@ async function follow(
 ): Promise<RestoreDocument> {
   const end = new AbortController();
   const ended = worker.then((): never => {
-    throw new HoldfastError('WorkerMissing', "the restore's worker ended by itself", { hint: 'Run the same command again.' });
+    throw new HoldfastError('WorkerMissing', "the restore's worker ended by itself", {
+      hint: 'Run the same command again.',
+    });
   });
   ended.catch(() => undefined);
   const interrupted = new Promise<never>((_, reject) => {

@@ -88,7 +88,10 @@ export async function* ls(
       continue;
     }
     if (!options.recursive) {
-      const isChild = below !== undefined && base !== undefined ? depthBelow(listed.path, below) === 1 : !isInside(listed.path, shown);
+      const isChild =
+        below !== undefined && base !== undefined
+          ? depthBelow(listed.path, below) === 1
+          : !isInside(listed.path, shown);
       if (!isChild) continue;
       shown = listed.path;
     }
@@ -233,9 +236,11 @@ function entryDocument(listed: ListedEntry): EntryDocument {
   if (entry.user !== undefined) document.user = entry.user;
   if (entry.group !== undefined) document.group = entry.group;
   if (entry.size !== undefined) document.size = Number(entry.size);
-  const target = entry.target ?? (entry.target64 === undefined ? undefined : Buffer.from(entry.target64, 'base64').toString());
+  const target =
+    entry.target ?? (entry.target64 === undefined ? undefined : Buffer.from(entry.target64, 'base64').toString());
   if (target !== undefined) document.target = target;
-  const first = entry.hardlink ?? (entry.hardlink64 === undefined ? undefined : Buffer.from(entry.hardlink64, 'base64').toString());
+  const first =
+    entry.hardlink ?? (entry.hardlink64 === undefined ? undefined : Buffer.from(entry.hardlink64, 'base64').toString());
   if (first !== undefined) document.hardlink = first;
   return document;
 }

@@ -30,7 +30,13 @@ export function parseDeletion(json: Buffer, name: string): DeletionRecord {
     record?.format === 1 &&
     typeof record.id === 'string' &&
     typeof record.time === 'string' &&
+    !Number.isNaN(Date.parse(record.time)) &&
+    (record.done === undefined || typeof record.done === 'string') &&
     Array.isArray(record.snapshots) &&
+    record.snapshots.every(
+      (snapshot) =>
+        typeof snapshot?.id === 'string' && Number.isSafeInteger(snapshot.seq) && typeof snapshot.sha256 === 'string',
+    ) &&
     Array.isArray(record.packs) &&
     record.packs.every((pack) => typeof pack === 'string' && /^[0-9a-f]{64}$/.test(pack)) &&
     Array.isArray(record.indexes) &&

@@ -41,7 +41,7 @@ function isoWeek(date: Date): string {
  * newer than the newest complete one stays, and so does that one. `now` in ms bounds `keepWithin`.
  */
 export function applyRetention(snapshots: readonly RetainedSnapshot[], rules: RetentionRules, now: number): Verdict[] {
-  const newestFirst = [...snapshots].sort((a, b) => b.seq - a.seq);
+  const newestFirst = [...snapshots].sort((a, b) => b.seq - a.seq || (a.id < b.id ? -1 : 1));
   const good = newestFirst.filter((snapshot) => snapshot.complete);
   const reasons = new Map<string, string[]>(newestFirst.map((snapshot) => [snapshot.id, []]));
   const keep = (id: string, why: string): void => {

@@ -59,6 +59,8 @@ export const rootHash = (json: Uint8Array): string => sha256Hex(json);
 const id16 = /^[0-9a-f]{16}$/;
 const hex64 = /^[0-9a-f]{64}$/;
 
+const isCount = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value >= 0;
+
 /**
  * Parses a root and checks every field readers rely on.
  * @throws HoldfastError IntegrityMismatch naming the object.
@@ -84,9 +86,23 @@ export function parseRoot(json: Buffer, name: string): Root {
   if (!Array.isArray(root.indexes) || !root.indexes.every((id) => typeof id === 'string' && id16.test(id))) {
     throw bad('has bad indexes');
   }
+  if (typeof root.complete !== 'boolean') throw bad('does not say whether it is complete');
+  for (const key of ['files', 'bytes'] as const) if (!isCount(root[key])) throw bad(`has bad ${key}`);
+  const { previous } = root;
+  if (previous !== undefined && (typeof previous?.id !== 'string' || typeof previous.sha256 !== 'string')) {
+    throw bad('has a bad previous');
+  }
   if (!Array.isArray(root.sources)) throw bad('has no sources');
   for (const source of root.sources) {
-    if (typeof source?.name !== 'string' || !Array.isArray(source.manifest)) throw bad('has a bad source');
+    const fine =
+      typeof source?.name === 'string' &&
+      typeof source.type === 'string' &&
+      Array.isArray(source.paths) &&
+      source.paths.every((one: unknown) => typeof one === 'string') &&
+      typeof source.complete === 'boolean' &&
+      [source.files, source.entries, source.bytes, source.unreadable].every(isCount) &&
+      Array.isArray(source.manifest);
+    if (!fine) throw bad('has a bad source');
     for (const part of source.manifest) {
       if (typeof part?.chunk !== 'string' || !hex64.test(part.chunk)) throw bad('has a bad manifest chunk');
       if ((typeof part.path === 'string') === (typeof part.path64 === 'string')) throw bad('has a bad manifest path');

@@ -185,7 +185,8 @@ async function pipeGently(
 ): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
-      for (const stream of [input, cipher, meter, output]) stream.on('error', reject);
+      const streams: NodeJS.EventEmitter[] = [input, cipher, meter, output];
+      for (const stream of streams) stream.on('error', reject);
       output.once('close', resolve);
       input.pipe(cipher).pipe(meter).pipe(output);
     });

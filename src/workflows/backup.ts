@@ -7,6 +7,7 @@ import {
   defineQuery,
   defineSignal,
   isCancellation,
+  log,
   ParentClosePolicy,
   setCurrentDetails,
   setHandler,
@@ -57,6 +58,8 @@ interface Target extends DestinationProgress {
   giveUpAfterMs: number;
   /** Set while it fails: not tried before this time, ms. */
   notBefore: number;
+  /** Its last commit failed. */
+  failing?: boolean;
 }
 
 class BackupRun {
@@ -78,7 +81,9 @@ class BackupRun {
   private notifiers: string[] = [];
   private status: RunStatus = 'running';
   private failedSources: { name: string; code: string; message: string }[] = [];
-  private readonly warnings: Warning[] = [];
+  private readonly warnings: Warning[];
+  /** The id of the snapshot that the spool holds. */
+  private snapshot: string | undefined;
 
   constructor(private readonly input: BackupInput) {
     const { carried } = input;
@@ -88,6 +93,8 @@ class BackupRun {
     this.triggered = carried?.triggered ?? false;
     this.restarts = carried?.restarts ?? 0;
     this.done = carried?.nextBatch ?? 0;
+    this.snapshot = carried?.snapshot;
+    this.warnings = [...(carried?.warnings ?? [])];
     this.totals = carried?.totals ?? {
       files: 0,
       newFiles: 0,
@@ -118,22 +125,26 @@ class BackupRun {
   }
 
   async run(): Promise<RunDocument> {
+    let end: Partial<FinishRequest> & { status: RunStatus };
+    let cancellation: unknown;
     try {
-      const early = await this.begin();
-      if (early) return await this.finish(early);
-      await this.storeUntilSpoolHolds();
-      await this.commitAll();
-      await this.prune();
-      return await this.finish({ status: this.outcome() });
+      end = (await this.begin()) ?? (await this.work());
     } catch (error) {
       if (error instanceof Error && error.name === 'ContinueAsNew') throw error;
-      if (isCancellation(error)) {
-        await CancellationScope.nonCancellable(() => this.finish({ status: 'cancelled' }));
-        throw error;
-      }
-      const failure = reasonOf(error);
-      return await CancellationScope.nonCancellable(() => this.finish({ status: 'failed', error: failure }));
+      if (isCancellation(error)) cancellation = error;
+      end = isCancellation(error) ? { status: 'cancelled' } : { status: 'failed', error: reasonOf(error) };
     }
+    // From here on a request to cancel comes too late: what is stored is recorded as it is.
+    const document = await CancellationScope.nonCancellable(() => this.finish(end));
+    if (cancellation !== undefined) throw cancellation;
+    return document;
+  }
+
+  private async work(): Promise<{ status: RunStatus }> {
+    await this.storeUntilSpoolHolds();
+    await this.commitAll();
+    await this.prune();
+    return { status: this.outcome() };
   }
 
   /** Takes the job's lock; a value means that the run ends here. */
@@ -149,6 +160,12 @@ class BackupRun {
     }
     if (answer.state === 'busy') return { status: 'skipped', joined: answer.owner };
     if (answer.state === 'joined') return { status: 'skipped', joined: answer.queued };
+    if (this.snapshot !== undefined && this.snapshot !== answer.snapshot) {
+      // The spool went away: there is a new plan, and what the batches of the old one did counts no more.
+      this.done = 0;
+      this.warnings.push({ code: 'SpoolLost', message: 'the spool was lost; the run began anew from its sources' });
+    }
+    this.snapshot = answer.snapshot;
     const carried = this.input.carried?.destinations;
     this.targets = answer.destinations.map(({ name, giveUpAfterMs, error }) => ({
       ...(carried?.find((known) => known.name === name) ?? { name, state: 'pending', packs: 0, bytes: 0, misses: 0 }),
@@ -172,8 +189,6 @@ class BackupRun {
       } catch (error) {
         if (reasonOf(error).code !== 'SpoolLost' || this.restarts > 0) throw error;
         this.restarts++;
-        this.done = 0;
-        this.warnings.push({ code: 'SpoolLost', message: 'the spool was lost; the run began anew from its sources' });
         await this.begin();
       }
     }
@@ -247,6 +262,8 @@ class BackupRun {
           triggered: this.triggered,
           restarts: this.restarts,
           totals: this.totals,
+          warnings: this.warnings,
+          ...(this.snapshot === undefined ? {} : { snapshot: this.snapshot }),
         },
       });
     }
@@ -309,8 +326,6 @@ class BackupRun {
       if (isCancellation(failure) || reasonOf(failure).code !== 'SpoolLost' || this.restarts > 0) throw failure;
       if (this.targets.some((target) => target.state === 'stored' || target.state === 'healed')) throw failure;
       this.restarts++;
-      this.done = 0;
-      this.warnings.push({ code: 'SpoolLost', message: 'the spool was lost; the run began anew from its sources' });
       await this.begin();
       await this.store();
       this.enter('commit');
@@ -345,7 +360,9 @@ class BackupRun {
           continue;
         }
         target.error = `${reason.code}: ${reason.message}`;
-        if (reason.progress > 0) deadline = Date.now() + target.giveUpAfterMs;
+        target.failing = true;
+        const othersWork = this.targets.some((other) => other !== target && other.state === 'pending' && !other.failing);
+        if (reason.progress > 0 || othersWork) deadline = Date.now() + target.giveUpAfterMs;
         const wait = Math.min(1000 * 2 ** Math.min(attempt, 5), 30_000);
         if (!reason.retryable || Date.now() + wait > deadline) {
           target.state = reason.lost ? 'failed' : 'missed';
@@ -378,6 +395,7 @@ class BackupRun {
     }
   }
 
+  /** Runs in a scope that nobody cancels. */
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
@@ -392,7 +410,7 @@ class BackupRun {
     const document = await this.activities.finish({
       ...this.ref,
       ...end,
-      ...(error ? { error: { code: error.code, message: error.message } } : {}),
+      ...(error ? { error: briefly(error) } : {}),
       startedAt: this.startedAt,
       endedAt: new Date().toISOString(),
       destinations: this.progress(),
@@ -403,11 +421,10 @@ class BackupRun {
     if (this.info.typedSearchAttributes.get(outcomeKey) !== undefined) {
       upsertSearchAttributes([{ key: outcomeKey, value: end.status }]);
     }
-    await CancellationScope.nonCancellable(async () => {
-      await this.startDeliveries(end.status);
-      if (this.triggered) await this.startNext();
-      if (end.status !== 'skipped' && end.status !== 'cancelled') await this.notify();
-    });
+    // The run is over and recorded: nothing of what follows may change how it ended.
+    await this.startDeliveries(end.status).catch((error: unknown) => log.warn('a delivery was not started', { error }));
+    if (this.triggered) await this.startNext().catch((error: unknown) => log.warn('the next run was not started', { error }));
+    if (end.status !== 'skipped' && end.status !== 'cancelled') await this.notify();
     return document;
   }
 
@@ -453,7 +470,7 @@ class BackupRun {
   }
 
   private progress(): DestinationProgress[] {
-    return this.targets.map(({ giveUpAfterMs: _, notBefore: __, ...progress }) => ({ ...progress }));
+    return this.targets.map(({ giveUpAfterMs: _, notBefore: __, failing: ___, ...progress }) => ({ ...progress }));
   }
 
   private enter(phase: Phase): void {
@@ -481,6 +498,12 @@ class BackupRun {
     setCurrentDetails(detailsText(this.answer()));
   }
 }
+
+const briefly = ({ code, message, hint }: { code: string; message: string; hint?: string }) => ({
+  code,
+  message,
+  ...(hint === undefined ? {} : { hint }),
+});
 
 interface Reason {
   code: string;

@@ -1,3 +1,4 @@
 // Everything a worker's bundle holds.
 export { backup } from './backup.js';
 export { deliver } from './deliver.js';
+export { restore } from './restore.js';

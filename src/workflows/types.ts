@@ -37,6 +37,9 @@ export interface BackupCarried {
   triggered: boolean;
   restarts: number;
   totals: Totals;
+  warnings?: Warning[];
+  /** The snapshot whose batches these are; another one after the spool was lost in between. */
+  snapshot?: string;
 }
 
 export interface Totals {

@@ -31,7 +31,8 @@ function objectsIn(schema: JsonSchema, path: string): [JsonSchema, string][] {
   if (schema.properties === undefined) return [];
   const keys = Object.keys(schema.properties);
   const type = schema.properties.type?.const;
-  if (type === undefined) return [[schema, keys.includes('cron') || keys.includes('every') ? `${path} (${keys[0]})` : path]];
+  if (type === undefined)
+    return [[schema, keys.includes('cron') || keys.includes('every') ? `${path} (${keys[0]})` : path]];
   return keys.length === 1 ? [] : [[schema, `${path} (type: ${String(type)})`]];
 }
 
@@ -41,10 +42,12 @@ function kindOf(schema: JsonSchema): string {
   const variants = schema.oneOf ?? schema.anyOf;
   if (variants !== undefined) {
     const types = variants.map((variant) => variant.properties?.type?.const);
-    if (types.every((type) => type !== undefined)) return `by \`type\`: ${types.map((type) => `\`${String(type)}\``).join(', ')}`;
+    if (types.every((type) => type !== undefined))
+      return `by \`type\`: ${types.map((type) => `\`${String(type)}\``).join(', ')}`;
     return [...new Set(variants.map(kindOf))].join(' or ');
   }
-  if (schema.items !== undefined) return `list of ${schema.items.enum === undefined ? `${kindOf(schema.items)}s` : kindOf(schema.items)}`;
+  if (schema.items !== undefined)
+    return `list of ${schema.items.enum === undefined ? `${kindOf(schema.items)}s` : kindOf(schema.items)}`;
   if (schema.type === 'object') return typeof schema.additionalProperties === 'object' ? 'by name' : 'object';
   if (schema.type === 'integer') {
     const { minimum, maximum } = schema;
@@ -54,7 +57,11 @@ function kindOf(schema: JsonSchema): string {
 }
 
 function defaultOf({ default: value }: JsonSchema): string {
-  if (value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0)) return '';
+  if (
+    value === undefined ||
+    (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0)
+  )
+    return '';
   return `\`${typeof value === 'string' && value !== '' ? value : JSON.stringify(value)}\``;
 }
 

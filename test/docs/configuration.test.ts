@@ -21,7 +21,9 @@ test('every key of the schema has a description', () => {
   const bare: string[] = [];
   const visit = (schema: JsonSchema, path: string): void => {
     for (const [key, child] of Object.entries(schema.properties ?? {})) {
-      const described = child.description !== undefined || [...(child.oneOf ?? []), ...(child.anyOf ?? [])].some((one) => one.description);
+      const described =
+        child.description !== undefined ||
+        [...(child.oneOf ?? []), ...(child.anyOf ?? [])].some((one) => one.description);
       if (!described) bare.push(`${path}.${key}`);
       visit(child, `${path}.${key}`);
     }

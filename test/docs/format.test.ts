@@ -18,8 +18,8 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { listXattrs, setXattr } from '../../src/platform/xattrs.js';
 import { setTimes } from '../../src/platform/times.js';
+import { listXattrs, setXattr } from '../../src/platform/xattrs.js';
 import { cutPoint } from '../../src/repository/chunker.js';
 import { packLimit } from '../../src/repository/pack-writer.js';
 import { tarEndSize } from '../../src/repository/tar.js';
@@ -67,7 +67,8 @@ function describe(folder: string): string[] {
   const visit = (path: Buffer, name: string): void => {
     const info = lstatSync(path, { bigint: true });
     const parts = [name, info.mode.toString(8), `${info.uid}:${info.gid}`, info.mtimeNs];
-    for (const [key, value] of listXattrs(path)) parts.push(`${Buffer.from(key).toString('latin1')}=${value.toString('hex')}`);
+    for (const [key, value] of listXattrs(path))
+      parts.push(`${Buffer.from(key).toString('latin1')}=${value.toString('hex')}`);
     if (info.isSymbolicLink()) parts.push(readlinkSync(path, 'latin1'));
     if (info.isFile()) {
       if (!names.has(info.ino)) names.set(info.ino, name);
@@ -85,11 +86,16 @@ function describe(folder: string): string[] {
 
 const destination = (): string => host.path('destination');
 const repository = (job: string): string => join(destination(), 'fault-host', job);
-const source = (): { type: 'files'; name: string; paths: string[] } => ({ type: 'files', name: 'tree', paths: [host.source] });
+const source = (): { type: 'files'; name: string; paths: string[] } => ({
+  type: 'files',
+  name: 'tree',
+  paths: [host.source],
+});
 
 async function backup(...jobs: string[]): Promise<void> {
   const said = await host.json<RunDocument | RunDocument[]>(['backup', ...jobs]);
-  for (const document of [said].flat()) expect(document).toMatchObject({ status: 'succeeded', warnings: expect.anything() });
+  for (const document of [said].flat())
+    expect(document).toMatchObject({ status: 'succeeded', warnings: expect.anything() });
 }
 
 async function restored(job: string, ...secret: string[]): Promise<string[]> {
@@ -118,7 +124,10 @@ test('an encrypted repository of two snapshots is restored by the Python program
 
   // The same rules, applied by a program that knows only the page, find the same chunks.
   const target = host.path('out-secret');
-  const recut = JSON.parse(await runPython('recut.py', [repository('secret'), target, secret])) as Record<string, unknown>;
+  const recut = JSON.parse(await runPython('recut.py', [repository('secret'), target, secret])) as Record<
+    string,
+    unknown
+  >;
   expect(recut).toMatchObject({ differ: [], largeFiles: 1 });
   expect(recut.manifestChunks).toBeGreaterThan(5);
   expect(recut.cuts).toEqual(documentedCuts());
@@ -140,7 +149,9 @@ test('repositories in the clear, compressed with gzip or not at all, are restore
 });
 
 test('the Python restorer refuses a damaged pack', async () => {
-  const packs = readdirSync(join(repository('plain'), 'packs'), { recursive: true, encoding: 'utf8' }).filter((name) => name.length > 60);
+  const packs = readdirSync(join(repository('plain'), 'packs'), { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.length > 60,
+  );
   for (const pack of packs) {
     const file = join(repository('plain'), 'packs', pack);
     const stored = readFileSync(file);
@@ -160,7 +171,9 @@ function documentedCuts(): number[] {
 }
 
 test('the cuts that the page lists are those of the chunker', () => {
-  const data = Buffer.concat(Array.from({ length: 262_144 }, (_, i) => createHash('sha256').update(String(i)).digest()));
+  const data = Buffer.concat(
+    Array.from({ length: 262_144 }, (_, i) => createHash('sha256').update(String(i)).digest()),
+  );
   const cuts: number[] = [];
   for (let at = 0; at < data.length; at += cuts.at(-1) ?? 1) cuts.push(cutPoint(data, at, data.length, true));
   expect(documentedCuts()).toEqual(cuts);

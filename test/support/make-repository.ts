@@ -156,7 +156,7 @@ export class TestRepository {
     counts: { entries: number; files: number; bytes: number },
     time: Date,
   ): Promise<Root> {
-    const packs = [...this.catalog.indexPacks(index)];
+    const packs = this.catalog.packsOf(index).flatMap((row) => this.catalog.indexPack(row.hash) ?? []);
     if (packs.length > 0) {
       const plain = Buffer.from(packs.map((pack) => `${indexPackLine(pack)}\n`).join(''));
       await this.putObject('index', indexName(index), plain);

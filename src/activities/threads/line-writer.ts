@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
-import { errnoOf } from '../../errors.js';
+import { errnoOf, HoldfastError } from '../../errors.js';
 
 /** Writes lines to a temporary name and shows the file only when it is whole. */
 export class LineWriter {
@@ -59,6 +59,8 @@ export function readJson<T>(file: string): T | undefined {
     return JSON.parse(readFileSync(file, 'utf8')) as T;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
+    // After a power cut a file may be there without its content.
+    if (error instanceof SyntaxError) throw new HoldfastError('SpoolLost', `${file} is damaged`, { cause: error });
     throw error;
   }
 }

@@ -18,8 +18,6 @@ function threads(): Piscina {
     minThreads: 1,
     maxThreads: Math.max(2, Math.min(availableParallelism(), 8)),
     idleTimeout: 60_000,
-    // Lines and file names die young: a larger nursery spares copying them.
-    resourceLimits: { maxYoungGenerationSizeMb: 32 },
   });
   return pool;
 }

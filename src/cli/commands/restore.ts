@@ -41,7 +41,8 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   const loaded = await context.load();
   const { findJob } = await import('../../config/load.js');
   findJob(loaded.config, job);
-  if (options.from !== undefined) (await import('../../control/destinations.js')).findDestination(loaded.config, options.from);
+  if (options.from !== undefined)
+    (await import('../../control/destinations.js')).findDestination(loaded.config, options.from);
   const { expandHome } = await import('../../config/paths.js');
   const request: RestoreRequest = {
     job,

@@ -38,10 +38,17 @@ export function entryLine(entry: EntryDocument): string {
   const owner = `${user ?? uid}:${group ?? gid}`;
   const bytes = size === undefined ? '-' : humanCount(size);
   const link = target !== undefined ? ` -> ${target}` : hardlink === undefined ? '' : ` (same as ${hardlink})`;
-  return printable(`${modeText(type, mode)} ${owner.padEnd(13)} ${bytes.padStart(13)} ${localTime(mtime)} ${path}${link}`);
+  return printable(
+    `${modeText(type, mode)} ${owner.padEnd(13)} ${bytes.padStart(13)} ${localTime(mtime)} ${path}${link}`,
+  );
 }
 
-const signs: Readonly<Record<DiffDocument['change'], string>> = { added: '+', removed: '-', changed: 'M', metadata: 'm' };
+const signs: Readonly<Record<DiffDocument['change'], string>> = {
+  added: '+',
+  removed: '-',
+  changed: 'M',
+  metadata: 'm',
+};
 
 /** One line of `diff`: + added, - removed, M changed, m only its metadata. */
 export function diffLine({ change, path, type, what, size }: DiffDocument): string {

@@ -32,13 +32,15 @@ function keep(tally: Tally, failure: Failure): void {
   }
 }
 
-/** Warnings are counted by code; the first one's words and path stay. */
+/** Warnings are counted by code, with the first one's words and path; those about packs each by its words. */
 export function warn(tally: Tally, code: string, message: string, path?: string): void {
   addWarning(tally.warnings, { code, message, count: 1, ...(path === undefined ? {} : { path }) });
 }
 
 function addWarning(list: RestoreWarningCount[], warning: RestoreWarningCount): void {
-  const known = list.find((other) => other.code === warning.code);
+  const known = list.find(
+    (other) => other.code === warning.code && (!warning.code.startsWith('Pack') || other.message === warning.message),
+  );
   if (known) known.count += warning.count;
   else if (list.length < maxWarnings) list.push({ ...warning });
 }

@@ -1,0 +1,136 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { applyRetention, type RetainedSnapshot, type RetentionRules } from '../../src/repository/retention.js';
+
+const day = 86_400_000;
+const start = Date.UTC(2026, 0, 1, 3);
+
+const snapshot = (seq: number, time: number, change: Partial<RetainedSnapshot> = {}): RetainedSnapshot => ({
+  id: String(seq).padStart(4, '0'),
+  seq,
+  time,
+  complete: true,
+  pinned: false,
+  ...change,
+});
+const daily = (count: number): RetainedSnapshot[] => Array.from({ length: count }, (_, at) => snapshot(at + 1, start + at * day));
+
+/** The seqs that stay, ascending. */
+function kept(snapshots: RetainedSnapshot[], rules: RetentionRules, now = start + 1000 * day): number[] {
+  return applyRetention(snapshots, rules, now)
+    .filter(({ reasons }) => reasons.length > 0)
+    .map(({ id }) => Number(id))
+    .sort((a, b) => a - b);
+}
+
+describe('rules', () => {
+  test('keepLast counts snapshots', () => {
+    expect(kept(daily(10), { keepLast: 3 })).toEqual([8, 9, 10]);
+  });
+
+  test('keepDaily keeps the newest of a day', () => {
+    const twice = [snapshot(1, start), snapshot(2, start + 3600_000), snapshot(3, start + day), snapshot(4, start + day + 60_000)];
+    expect(kept(twice, { keepDaily: 7 })).toEqual([2, 4]);
+  });
+
+  test('keepWeekly goes by ISO weeks, also around the new year', () => {
+    // 2026-01-01 is a Thursday of week 1, which began on 2025-12-29.
+    const days = Array.from({ length: 20 }, (_, at) => snapshot(at + 1, Date.UTC(2025, 11, 22) + at * day));
+    expect(kept(days, { keepWeekly: 10 })).toEqual([7, 14, 20]);
+  });
+
+  test('keepMonthly and keepYearly', () => {
+    const months = Array.from({ length: 30 }, (_, at) => snapshot(at + 1, Date.UTC(2024, at, 15)));
+    expect(kept(months, { keepMonthly: 3 })).toEqual([28, 29, 30]);
+    expect(kept(months, { keepYearly: 5 })).toEqual([12, 24, 30]);
+  });
+
+  test('keepHourly and keepWithin', () => {
+    const quarters = Array.from({ length: 12 }, (_, at) => snapshot(at + 1, start + at * 900_000));
+    expect(kept(quarters, { keepHourly: 2 })).toEqual([8, 12]);
+    expect(kept(quarters, { keepWithin: 3600_000 }, start + 12 * 900_000)).toEqual([9, 10, 11, 12]);
+  });
+
+  test('rules add up, and every one that applies is named', () => {
+    const verdict = applyRetention(daily(40), { keepLast: 1, keepDaily: 2, keepMonthly: 2 }, start + 40 * day)[0];
+    expect(verdict).toEqual({ id: '0040', reasons: ['the last complete snapshot', 'last', 'daily', 'monthly'] });
+    expect(kept(daily(40), { keepLast: 1, keepDaily: 2, keepMonthly: 2 })).toEqual([31, 39, 40]);
+  });
+});
+
+describe('what protects data', () => {
+  test('without rules the last complete snapshot stays', () => {
+    expect(kept(daily(5), {})).toEqual([5]);
+    expect(kept([], { keepLast: 3 })).toEqual([]);
+  });
+
+  test('incomplete ones fill no place, and stay while nothing better follows them', () => {
+    const mixed = daily(6).map((each) => ({ ...each, complete: each.seq < 4 }));
+    expect(kept(mixed, { keepLast: 2 })).toEqual([2, 3, 4, 5, 6]);
+    expect(kept([...mixed, snapshot(7, start + 7 * day)], { keepLast: 2 })).toEqual([3, 7]);
+    expect(kept(mixed.map((each) => ({ ...each, complete: false })), { keepLast: 1 })).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test('pinned ones stay', () => {
+    expect(kept([snapshot(1, start, { pinned: true, complete: false }), ...daily(5).slice(1)], { keepLast: 1 })).toEqual([1, 5]);
+  });
+
+  test('order is by seq: a clock that jumps makes nothing newer or older', () => {
+    // The third was taken while the clock stood ten years ahead.
+    const jumped = [snapshot(1, start), snapshot(2, start + day), snapshot(3, start + 3650 * day), snapshot(4, start + 3 * day)];
+    expect(kept(jumped, { keepLast: 2 })).toEqual([3, 4]);
+    expect(kept(jumped, {})).toEqual([4]);
+    const backwards = daily(5).map((each) => ({ ...each, time: start - each.seq * day }));
+    expect(kept(backwards, { keepLast: 1 })).toEqual([5]);
+    expect(kept(backwards, { keepDaily: 2 })).toEqual([4, 5]);
+  });
+});
+
+describe('properties', () => {
+  const snapshots = fc
+    .array(fc.record({ time: fc.integer({ min: 0, max: 4e12 }), complete: fc.boolean(), pinned: fc.boolean() }), { maxLength: 40 })
+    .map((list) => list.map((each, at) => snapshot(at + 1, each.time, each)));
+  const count = fc.option(fc.nat({ max: 5 }), { nil: undefined });
+  const rules = fc.record({
+    keepLast: count,
+    keepHourly: count,
+    keepDaily: count,
+    keepWeekly: count,
+    keepMonthly: count,
+    keepYearly: count,
+    keepWithin: fc.option(fc.nat({ max: 1e11 }), { nil: undefined }),
+  });
+  const now = fc.integer({ min: 0, max: 5e12 });
+
+  test('the order of the input does not matter, even with equal seqs', () => {
+    fc.assert(
+      fc.property(snapshots.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))), rules, now, fc.boolean(), ([list, shuffled], rule, at, equal) => {
+        const same = (each: RetainedSnapshot): RetainedSnapshot => (equal ? { ...each, seq: Math.ceil(each.seq / 2) } : each);
+        expect(applyRetention(shuffled.map(same), rule, at)).toEqual(applyRetention(list.map(same), rule, at));
+      }),
+    );
+  });
+
+  test('the newest complete one, pinned ones, and whatever is newer always stay', () => {
+    fc.assert(
+      fc.property(snapshots, rules, now, (list, rule, at) => {
+        const stay = new Set(kept(list, rule, at));
+        const newestGood = Math.max(0, ...list.filter((each) => each.complete).map((each) => each.seq));
+        for (const each of list) if (each.pinned || each.seq >= newestGood) expect(stay.has(each.seq)).toBe(true);
+        expect(applyRetention(list, rule, at)).toHaveLength(list.length);
+      }),
+    );
+  });
+
+  test('more generous rules never remove more; applying twice removes nothing more', () => {
+    fc.assert(
+      fc.property(snapshots, rules, now, (list, rule, at) => {
+        const stay = kept(list, rule, at);
+        const generous = Object.fromEntries(Object.entries(rule).map(([name, value]) => [name, (value ?? 0) + 1]));
+        const more = new Set(kept(list, generous, at));
+        for (const seq of stay) expect(more.has(seq)).toBe(true);
+        expect(kept(list.filter((each) => stay.includes(each.seq)), rule, at)).toEqual(stay);
+      }),
+    );
+  });
+});
