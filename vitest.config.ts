@@ -3,6 +3,7 @@ import { TotalsReporter } from './scripts/totals-reporter.js';
 
 export default defineConfig({
   test: {
+    globalSetup: ['./test/support/build.ts'],
     include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 300_000,

@@ -7,7 +7,7 @@ import { rolldown } from 'rolldown';
 const dist = fileURLToPath(new URL('../dist/', import.meta.url));
 const out = path.join(dist, 'run');
 
-// Native code, and what only a worker or a destination loads, stays where it is.
+// Native code, and what only a worker or a destination loads, stays where it is; so do the modules of which there must be one.
 const packages = [
   /^@temporalio\/(worker|testing|activity|workflow|core-bridge)/,
   /^@aws-/,
@@ -17,7 +17,15 @@ const packages = [
   /^zstd-napi/,
   /^node:/,
 ];
-const kept = ['worker/worker.js', 'activities/', 'repository/seal.js', 'destinations/s3.js'].map((name) =>
+const kept = [
+  'worker/worker.js',
+  'worker/private.js',
+  'activities/',
+  'repository/seal.js',
+  'destinations/s3.js',
+  'config/redact.js',
+  'errors.js',
+].map((name) =>
   path.join(dist, name),
 );
 

@@ -1,16 +1,16 @@
 import { Context } from '@temporalio/activity';
+import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { signInput, verifyInput } from './auth.js';
 import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
 import { type CommitAnswer, commitRun } from './commit.js';
 import { type DeliverAnswer, deliver } from './deliver.js';
-import { errnoOf, HoldfastError } from '../errors.js';
 import { asFailure } from './failures.js';
 import { type FinishRequest, finish } from './finish.js';
 import { heartbeating } from './heartbeat.js';
 import type { Host } from './host.js';
-import { mergeManifests, prepareObjects } from './manifest.js';
+import { type MergeAnswer, mergeManifests, prepareObjects } from './manifest.js';
 import { noteUnsent, notifyOne } from './notify.js';
 import { type PruneAnswer, pruneDestination } from './prune.js';
 import { RunContext } from './run-context.js';
@@ -149,7 +149,7 @@ export function createBackupActivities(host: Host) {
       );
     },
 
-    async manifest(ref: RunRef): Promise<{ packs: number }> {
+    async manifest(ref: RunRef): Promise<MergeAnswer> {
       return threaded(ref, 'manifest', 'manifest', (context, group) => mergeManifests(context, group));
     },
 

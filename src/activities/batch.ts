@@ -1,10 +1,12 @@
-import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { packName } from '../repository/layout.js';
 import { syncFolder } from './durable.js';
+import { fileSize } from './files.js';
+import { requireRepository } from './key-setup.js';
 import type { RunContext } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
@@ -34,7 +36,7 @@ export async function compressBatch(context: RunContext, batch: number, group: T
     packs: sum((result) => result.packs.length),
     read: sum((result) => result.read),
     fresh: sum((result) => result.fresh),
-    unreadable: sum((result) => result.problems.filter((problem) => problem.code === 'Unreadable').length),
+    unreadable: sum((result) => result.unreadable),
   };
 }
 
@@ -73,10 +75,6 @@ function laneDone(context: RunContext, batch: number, lane: number): LaneResult 
 
 const plainFile = (context: RunContext, pack: PlainPack): string => spoolFiles.plainPack(context.folder, pack.name);
 const sealedMark = (context: RunContext, pack: PlainPack): string => `${plainFile(context, pack)}.sealed`;
-
-export function fileSize(file: string): number | undefined {
-  return statSync(file, { throwIfNoEntry: false })?.size;
-}
 
 /** @throws HoldfastError SpoolFull, retried until there is room. */
 async function checkSpool(context: RunContext, batchBytes: number): Promise<void> {
@@ -193,6 +191,7 @@ export async function uploadGroup(
   const packs = readJson<SealedPack[]>(spoolFiles.sealed(context.folder, name));
   if (!packs) throw new HoldfastError('SpoolLost', `the packs of ${context.run} are gone from the spool`);
   const store = await context.store(destination);
+  await requireRepository(context, store, signal);
   const present = context.catalog.presence(destination);
   let bytes = 0;
   let count = 0;
@@ -217,7 +216,9 @@ export async function uploadGroup(
       context.catalog.addPresence(destination, object, pack.size);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
+  // All of them end before this does: the next attempt is not to meet the rest of this one.
+  const ended = await Promise.allSettled(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
+  for (const each of ended) if (each.status === 'rejected') throw each.reason;
   for (const pack of packs) {
     const holders = context.catalog.holders(packName(pack.pack));
     if (context.job.destinations.every((other) => holders.includes(other))) {

@@ -11,7 +11,8 @@ import { deletionIdOf, indexIdOf, indexName, packHashOf, packName } from '../rep
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
-import { fileSize } from './batch.js';
+import { fileSize } from './files.js';
+import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
 import { spoolFiles } from './threads/spool-files.js';
@@ -45,19 +46,17 @@ export async function commitRun(
   const prepared = await prepareObjects(context);
   const store = await context.store(destination);
   const key = await context.key();
-  const file = await store.keyFile(signal);
-  if (!file && context.catalog.get(`seen:${destination}`) === context.begun.keyFile.repository) {
-    throw new HoldfastError('DestinationLost', `${destination}: the repository ${store.prefix} that was here is gone`, {
-      hint: `Mount or reconnect it. If it was emptied on purpose: holdfast destinations adopt ${destination}`,
-    });
-  }
-  if (file?.repository !== context.begun.keyFile.repository) {
-    const { claimRepository } = await import('./key-setup.js');
-    const options = { takeOver: context.begun.options.takeOver === true };
-    await claimRepository(context.host, context.begun.job, store, context.begun.keyFile, options, signal);
-  }
+  await requireRepository(context, store, signal);
   const others: Store[] = [];
-  for (const name of context.job.destinations) if (name !== destination) others.push(await context.store(name));
+  for (const name of context.job.destinations) {
+    if (name === destination) continue;
+    try {
+      others.push(await context.store(name));
+    } catch (error) {
+      // One that can't even be opened (its secret is missing) helps nobody, and hinders nobody.
+      context.host.log.debug({ err: error, destination: name }, 'not asked for missing packs');
+    }
+  }
   const answer = await settle(
     context.catalog,
     store,
@@ -228,9 +227,10 @@ async function heal(
       return bytes;
     } catch (error) {
       signal.throwIfAborted();
-      failure ??= error;
-      if (error instanceof HoldfastError && error.code === 'ObjectMissing')
-        catalog.dropPresence(other.name, packName(pack));
+      const code = error instanceof HoldfastError ? error.code : undefined;
+      // Where it is missing or damaged, trying again does not help; reading the sources again does.
+      if (code !== 'ObjectMissing' && code !== 'IntegrityMismatch') failure ??= error;
+      if (code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
     } finally {
       await rm(scratch, { force: true });
     }

@@ -21,7 +21,12 @@ export function asFailure(error: unknown, progress = 0): Error {
       details:
         error.hint === undefined && progress === 0
           ? []
-          : [{ ...(error.hint === undefined ? {} : { hint: clean(error.hint) }), ...(progress === 0 ? {} : { progress }) }],
+          : [
+              {
+                ...(error.hint === undefined ? {} : { hint: clean(error.hint) }),
+                ...(progress === 0 ? {} : { progress }),
+              },
+            ],
     });
   }
   if (error instanceof Error && error.name === 'AbortError') return new CancelledFailure('cancelled');

@@ -6,6 +6,7 @@ import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { collectProblems, keepManifests } from './manifest.js';
 import { RunContext, runFolder } from './run-context.js';
+import type { Problem } from './threads/spool-files.js';
 
 export interface FinishRequest {
   input: BackupInput;
@@ -40,9 +41,7 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
     if (!(error instanceof HoldfastError) || error.code !== 'SpoolLost') throw error;
   }
   const stored = request.destinations.some(({ state }) => state === 'stored' || state === 'healed');
-  const problems = context
-    ? collectProblems(context, maxWarnings)
-    : { problems: [], unreadable: 0, vanished: 0, more: 0 };
+  const problems = problemsOf(context);
   const warnings: Warning[] = [
     ...(context?.begun.warnings ?? []),
     ...request.warnings,
@@ -73,7 +72,10 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
     ...(request.joined === undefined ? {} : { joined: request.joined }),
     ...(request.error ? { error: request.error } : {}),
   };
-  if (context && stored) await keepManifests(context);
+  if (context && stored) {
+    // Only a cache: the next run reads them back from a destination.
+    await keepManifests(context).catch((error: unknown) => host.log.warn({ err: error, run }, 'manifests not kept'));
+  }
   if (context && request.status !== 'cancelled') {
     for (const { name, state } of request.destinations) if (state === 'missed') host.history.owe(input.job, name, run);
   }
@@ -92,6 +94,16 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
     `backup of ${input.job} ${request.status}`,
   );
   return document;
+}
+
+function problemsOf(context: RunContext | undefined): { problems: Problem[]; more: number } {
+  try {
+    if (context) return collectProblems(context, maxWarnings);
+  } catch (error) {
+    // A spool that is damaged has told so already; the run is to end all the same.
+    if (!(error instanceof HoldfastError) && !(error instanceof SyntaxError)) throw error;
+  }
+  return { problems: [], more: 0 };
 }
 
 /** Leaves of the spool what a destination is owed, and lets the next run begin. */

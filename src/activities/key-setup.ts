@@ -7,6 +7,7 @@ import { repositoryReadme } from '../repository/readme.js';
 import type { Store } from '../repository/store.js';
 import { writeDurable } from './durable.js';
 import type { Host } from './host.js';
+import type { RunContext } from './run-context.js';
 
 const seenKey = (destination: string): string => `seen:${destination}`;
 
@@ -115,6 +116,19 @@ export async function claimRepository(
     await store.destination.put(store.key(readmeName), { bytes: Buffer.from(repositoryReadme(file)) }, { signal });
     catalog.set(seenKey(store.name), file.repository);
   }
+}
+
+/**
+ * Checks that the job's repository is at `store` before anything is written there, and makes it where the destination was
+ * never used: below an unmounted disk's mount point there is a folder, too.
+ * @throws HoldfastError DestinationLost, RepositoryMismatch, RepositoryOwned.
+ */
+export async function requireRepository(context: RunContext, store: Store, signal: AbortSignal): Promise<void> {
+  const { begun, host } = context;
+  const file = await store.keyFile(signal);
+  if (file?.repository === begun.keyFile.repository) return;
+  const options = { takeOver: begun.options.takeOver === true };
+  await claimRepository(host, begun.job, store, begun.keyFile, options, signal);
 }
 
 /** Lets a destination that lost its repository be filled again. */

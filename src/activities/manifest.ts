@@ -9,13 +9,14 @@ import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
-import { codecOf, fileSize } from './batch.js';
+import { codecOf } from './batch.js';
 import { writeDurable } from './durable.js';
-import type { RunContext, SourcePlan } from './run-context.js';
+import { fileSize } from './files.js';
+import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { MergeResult } from './threads/merge-task.js';
 import type { TaskGroup } from './threads/pool.js';
-import { type LaneResult, type PlainPack, type Problem, spoolFiles } from './threads/spool-files.js';
+import { type LaneResult, type PlainPack, type Problem, type SealedPack, spoolFiles } from './threads/spool-files.js';
 
 /** One source's finished manifest. */
 export interface SourceManifest {
@@ -26,6 +27,8 @@ export interface SourceManifest {
   bytes: number;
   needs: string[];
   torn: string[];
+  /** Entries left out while it was put together. */
+  problems: Problem[];
   /** The manifest is the parent's, chunk for chunk. */
   identicalTo?: string;
 }
@@ -44,11 +47,18 @@ export interface Prepared {
   needs: string[];
 }
 
+export interface MergeAnswer {
+  /** Packs of manifest to seal. */
+  packs: number;
+  /** Files left out only now. */
+  unreadable: number;
+}
+
 /** Puts each source's manifest together; returns how many packs of manifest there are to seal. */
-export async function mergeManifests(context: RunContext, group: TaskGroup): Promise<{ packs: number }> {
+export async function mergeManifests(context: RunContext, group: TaskGroup): Promise<MergeAnswer> {
   const file = spoolFiles.manifestResult(context.folder);
   const known = readJson<ManifestRecord>(file);
-  if (known?.packs.every((pack) => isThere(context, pack, known.boot))) return { packs: known.packs.length };
+  if (known?.packs.every((pack) => isThere(context, pack, known.boot))) return answerOf(context, known);
   const plan = context.plan();
   const record: ManifestRecord = { boot: bootId(), packs: [], sources: [] };
   for (const [number, source] of plan.sources.entries()) {
@@ -82,8 +92,13 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
     record.sources.push({ name: source.name, ...merged });
   }
   writeJson(file, record);
+  return answerOf(context, record);
+}
+
+async function answerOf(context: RunContext, record: ManifestRecord): Promise<MergeAnswer> {
   if (record.packs.length === 0) await prepareObjects(context);
-  return { packs: record.packs.length };
+  const unreadable = record.sources.flatMap(({ problems }) => problems).filter(isUnreadable).length;
+  return { packs: record.packs.length, unreadable };
 }
 
 function isThere(context: RunContext, pack: PlainPack, boot: string): boolean {
@@ -109,12 +124,15 @@ async function parentManifest(context: RunContext, source: SourcePlan): Promise<
     bytes: source.walk.bytes,
     needs,
     torn: [],
+    problems: [],
     identicalTo: root.id,
   };
 }
 
 const needsFile = (context: RunContext, snapshot: string, source: string): string =>
   path.join(context.host.manifestFolder(context.begun.job), `${snapshot}-${source}.needs.json`);
+
+const isUnreadable = (problem: Problem): boolean => problem.code === 'Unreadable';
 
 /** Every problem the walk and the lanes met, first ones first; `more` counts those beyond `limit`. */
 export function collectProblems(
@@ -127,7 +145,7 @@ export function collectProblems(
   let vanished = 0;
   let more = 0;
   const add = (problem: Problem): void => {
-    if (problem.code === 'Unreadable') unreadable++;
+    if (isUnreadable(problem)) unreadable++;
     if (problem.code === 'Vanished') vanished++;
     if (problems.length < limit) problems.push(problem);
     else more++;
@@ -141,11 +159,14 @@ export function collectProblems(
       const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
       for (const problem of result?.problems ?? []) add(problem);
       more += result?.problemsLeftOut ?? 0;
+      // Those left out count as well.
+      if (result) unreadable += result.unreadable - result.problems.filter(isUnreadable).length;
     }
   }
   const merged = readJson<ManifestRecord>(spoolFiles.manifestResult(context.folder));
   for (const source of merged?.sources ?? []) {
     for (const torn of source.torn) add({ code: 'Changed', path: torn, message: 'changed while its parts were read' });
+    for (const problem of source.problems) add(problem);
   }
   return { problems, unreadable, vanished, more };
 }
@@ -177,15 +198,16 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   const sources = plan.sources.map((source, number): SourceResult => {
     const manifest = record.sources.find(({ name }) => name === source.name);
     const config = context.job.sources[number];
+    const unreadable = unreadableOf(context, plan, source, manifest);
     return {
       name: source.name,
       type: config?.type ?? 'files',
       paths: config?.paths ?? [],
-      complete: source.error === undefined && unreadableOf(context, number, source) === 0,
+      complete: source.error === undefined && unreadable === 0,
       files: manifest?.files ?? 0,
       entries: manifest?.entries ?? 0,
       bytes: manifest?.bytes ?? 0,
-      unreadable: unreadableOf(context, number, source),
+      unreadable,
       ...(source.error ? { error: source.error } : {}),
       manifest: manifest?.parts ?? [],
     };
@@ -224,7 +246,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     root: { name, sha256: rootHash(json) },
     ...(own.length > 0 ? { index: { name: indexName(begun.ownIndex) } } : {}),
     indexes,
-    needs: [...new Set(record.sources.flatMap((source) => source.needs))],
+    needs: [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))],
   };
   writeJson(file, prepared, true);
   return prepared;
@@ -242,16 +264,32 @@ function indexLine(context: RunContext, hash: string): string {
   return indexPackLine(pack);
 }
 
-function unreadableOf(context: RunContext, number: number, source: SourcePlan): number {
-  let lanes = 0;
+/** Files of the source that could not be read. */
+function unreadableOf(
+  context: RunContext,
+  plan: RunPlan,
+  source: SourcePlan,
+  manifest: SourceManifest | undefined,
+): number {
+  let sum = (source.walk?.unreadable ?? 0) + (manifest?.problems.filter(isUnreadable).length ?? 0);
   for (let batch = source.firstBatch; batch < source.firstBatch + source.batches; batch++) {
-    for (const lane of context.plan().batches[batch]?.lanes.keys() ?? []) {
-      const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
-      lanes += result?.problems.filter((problem) => problem.code === 'Unreadable').length ?? 0;
+    for (const lane of plan.batches[batch]?.lanes.keys() ?? []) {
+      sum += readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane))?.unreadable ?? 0;
     }
   }
-  void number;
-  return (source.walk?.unreadable ?? 0) + lanes;
+  return sum;
+}
+
+/** Every pack one source's snapshot needs: those of its content, and those its own manifest was sealed in. */
+function needsOf(context: RunContext, record: ManifestRecord, source: SourceManifest): string[] {
+  const number = context.plan().sources.findIndex(({ name }) => name === source.name);
+  const sealed = readJson<SealedPack[]>(spoolFiles.sealed(context.folder, 'manifest')) ?? [];
+  if (sealed.length !== record.packs.length) {
+    throw new HoldfastError('SpoolLost', `the sealed manifest of ${context.run} is gone from the spool`);
+  }
+  // Sealing keeps the order of the packs.
+  const own = sealed.filter((_, at) => record.packs[at]?.name.startsWith(`m${number}-`)).map(({ pack }) => pack);
+  return [...source.needs, ...own];
 }
 
 /** Keeps this snapshot's manifests for the next run to compare with, and drops those no run will ask for. */
@@ -263,12 +301,13 @@ export async function keepManifests(context: RunContext): Promise<void> {
   const plan = context.plan();
   for (const source of record.sources) {
     const number = plan.sources.findIndex(({ name }) => name === source.name);
+    const planned = plan.sources[number];
     const target = path.join(folder, `${context.begun.snapshot}-${source.name}.ndjson`);
     if (source.identicalTo === undefined) await moveFile(spoolFiles.manifest(context.folder, number), target);
     else await moveFile(path.join(folder, `${source.identicalTo}-${source.name}.ndjson`), target);
-    writeJson(needsFile(context, context.begun.snapshot, source.name), source.needs);
+    writeJson(needsFile(context, context.begun.snapshot, source.name), needsOf(context, record, source));
     const complete =
-      plan.sources[number]?.error === undefined && unreadableOf(context, number, plan.sources[number]!) === 0;
+      planned !== undefined && planned.error === undefined && unreadableOf(context, plan, planned, source) === 0;
     if (!complete) continue;
     for (const name of readdirSync(folder)) {
       const other = /^([0-9a-f]{16})-(.*?)(\.needs\.json|\.ndjson)$/.exec(name);

@@ -8,6 +8,7 @@ import {
   newObjectId,
   packHashOf,
   packName,
+  snapshotIdOf,
 } from '../repository/layout.js';
 import { applyRetention } from '../repository/retention.js';
 import { type Store, sealMeta } from '../repository/store.js';
@@ -52,6 +53,17 @@ export async function pruneDestination(
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   const here = catalog.snapshots().filter((row) => listed.has(row.name));
+  const unknown = [...listed.keys()].find((name) => {
+    const id = snapshotIdOf(name);
+    return id !== undefined && catalog.snapshot(id) === undefined;
+  });
+  if (unknown !== undefined) {
+    throw new HoldfastError(
+      'IntegrityMismatch',
+      `${destination}: ${store.key(unknown)} cannot be read, so what it needs is not known; nothing is removed`,
+      { hint: 'Take it from another destination, or remove it if it is of no use any more.' },
+    );
+  }
   const newestTime = Math.max(...here.map((row) => Date.parse(row.root.time)));
   if (newestTime > now.getTime() + clockToleranceMs) return { removed: 0, marked: 0, deleted: 0 };
   const verdicts = applyRetention(
@@ -67,6 +79,14 @@ export async function pruneDestination(
   );
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
   const stays = here.filter((row) => !goes.has(row.id));
+  const unread = stays.flatMap((row) => row.root.indexes).find((index) => catalog.packsOf(index).length === 0);
+  if (unread !== undefined) {
+    throw new HoldfastError(
+      'IntegrityMismatch',
+      `${destination}: ${indexName(unread)} is damaged or gone, so which packs are needed is not known; nothing is removed`,
+      { hint: 'Take it from another destination of the job.' },
+    );
+  }
   const live = liveObjects(
     context,
     stays.map((row) => row.root.indexes),

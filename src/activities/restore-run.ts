@@ -5,8 +5,8 @@ import { bootId } from '../platform/boot.js';
 import { SafeRoot } from '../platform/restore-fs.js';
 import type { Catalog } from '../repository/catalog.js';
 import { packName } from '../repository/layout.js';
-import { readLines } from '../repository/lines.js';
 import { type PackProblem, PackReader, scopeOf } from '../repository/reader.js';
+import { checkSpace, joinPlans, partsFor } from '../repository/restore/join-plans.js';
 import {
   loadPath,
   type PlannedFile,
@@ -17,8 +17,10 @@ import {
   type Share,
   type Tally,
 } from '../repository/restore/plan-files.js';
+import { packLines, planLines } from '../repository/restore/plan-lines.js';
 import { addTally, newTally, warn } from '../repository/restore/tally.js';
 import { removeIfThere, type WriteResult } from '../repository/restore/write-pack.js';
+import type { Root } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { resolveSnapshot } from '../repository/snapshots.js';
 import type { Store } from '../repository/store.js';
@@ -86,7 +88,7 @@ export async function planStep(
   patient: boolean,
 ): Promise<RestorePlanAnswer> {
   const { input, scratch, tasks } = step;
-  const { catalog, key } = repository;
+  const { catalog } = repository;
   mkdirSync(path.join(scratch, 'manifest'), { recursive: true, mode: 0o700 });
   if (!path.isAbsolute(input.target)) {
     throw new HoldfastError('UsageInvalid', `expected an absolute target, found ${JSON.stringify(input.target)}`);
@@ -119,13 +121,7 @@ export async function planStep(
     }
     writeJson(path.join(scratch, 'early.json'), early);
   }
-  const plan = await tasks.run('restorePlanTask', {
-    ...about,
-    target: input.target,
-    overwrite: input.overwrite,
-    scratch,
-    key,
-  });
+  const plan = known ?? (await planAll(step, repository, snapshot));
   if (!existsSync(planFiles.made(scratch))) {
     const made = newTally();
     for (const tally of await shared((share) => tasks.run('restoreMakeTask', { scratch, share })))
@@ -144,9 +140,36 @@ export async function planStep(
   };
 }
 
-/** Divides a step between two threads; waits for both whatever happens. */
-async function shared<T>(run: (share: Share) => Promise<T>): Promise<T[]> {
-  const ended = await Promise.allSettled([run({ number: 0, of: 2 }), run({ number: 1, of: 2 })]);
+/** Plans in as many threads as the manifest is worth. */
+async function planAll(step: RestoreStep, { catalog, key }: RestoreRepository, snapshot: string): Promise<RestorePlan> {
+  const { input, scratch, tasks } = step;
+  const root = rootOf(catalog, snapshot);
+  const about = {
+    catalog: catalog.file,
+    snapshot,
+    paths: input.paths,
+    target: input.target,
+    overwrite: input.overwrite,
+  };
+  const parts = await shared(
+    (share) => tasks.run('restorePlanTask', { ...about, scratch, key, share }),
+    partsFor(root, input.paths),
+  );
+  const plan = joinPlans(parts);
+  checkSpace(input.target, plan.needed);
+  writeJson(planFiles.plan(scratch), plan);
+  return plan;
+}
+
+function rootOf(catalog: Catalog, snapshot: string): Root {
+  const row = catalog.snapshot(snapshot);
+  if (row) return row.root;
+  throw new HoldfastError('SnapshotUnknown', `snapshot ${snapshot} is not in the catalog`);
+}
+
+/** Divides a step between threads; waits for all of them whatever happens. */
+async function shared<T>(run: (share: Share) => Promise<T>, of = 2): Promise<T[]> {
+  const ended = await Promise.allSettled(Array.from({ length: of }, (_, number) => run({ number, of })));
   return ended.map((end) => {
     if (end.status === 'rejected') throw end.reason;
     return end.value;
@@ -234,12 +257,10 @@ async function rescueChunks(
   number: number,
   lost: string,
 ): Promise<Map<string, Uint8Array>> {
-  const row = repository.catalog.snapshot(plan.snapshot);
-  if (!row) throw new HoldfastError('SnapshotUnknown', `snapshot ${plan.snapshot} is not in the catalog`);
-  const scope = scopeOf(repository.catalog, row.root);
+  const scope = scopeOf(repository.catalog, rootOf(repository.catalog, plan.snapshot));
   const reader = readerOf(step, repository, newTally());
   const chunks = new Map<string, Uint8Array>();
-  for (const line of readLines(planFiles.pack(step.scratch, number))) {
+  for (const line of packLines(step.scratch, plan, number)) {
     for (const [id] of (JSON.parse(line) as PlannedFile | PlannedPieces).chunks) {
       if (chunks.has(id)) continue;
       const places = scope.locate(id).filter((place) => place.pack !== lost);
@@ -360,7 +381,7 @@ export function cleanUp(scratch: string): void {
   if (plan && plan.large > 0 && !existsSync(planFiles.finished(scratch)) && existsSync(plan.target)) {
     const root = SafeRoot.open(plan.target);
     try {
-      for (const line of readLines(planFiles.large(scratch))) {
+      for (const line of planLines(scratch, plan, 'large')) {
         try {
           removeIfThere(root, loadPath((JSON.parse(line) as PlannedLarge).temp));
         } catch {

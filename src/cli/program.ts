@@ -42,10 +42,6 @@ async function run(argv: string[], output: Output): Promise<void> {
     // Only the named command's module is loaded, so that help and mistakes are answered at once.
     if (each === entry) (await each.load()).register(command, context);
   }
-  if (wanted === undefined && !argv.some((arg) => arg.startsWith('-')) && operands[0] !== 'help') {
-    if (!context.options.json) program.outputHelp({ error: true });
-    throw new HoldfastError('UsageInvalid', 'no command', { hint: '`holdfast --help` lists them.' });
-  }
   if (wanted !== undefined && entry === undefined) {
     const near = nearest(wanted, [...commands.map((command) => command.name), 'help']);
     throw new HoldfastError('UsageInvalid', `unknown command '${wanted}'`, {

@@ -4,7 +4,7 @@ import { HoldfastError } from '../errors.js';
 /** Commander's complaint about a command line, as one of ours; its suggestion becomes the hint. */
 export function usageError(error: CommanderError): HoldfastError {
   if (error.code === 'commander.help') {
-    return new HoldfastError('UsageInvalid', 'a subcommand is missing', { hint: 'The help above lists them.' });
+    return new HoldfastError('UsageInvalid', 'a command is missing', { hint: 'The help above lists them.' });
   }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = /^\((Did you mean .*)\)$/.exec(rest.join(' ').trim())?.[1];

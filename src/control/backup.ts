@@ -42,7 +42,11 @@ export async function startBackup(session: Session, job: string, options: Backup
         memo: { job, host: config.host },
         staticSummary: `Backup of ${job} on ${config.host}`,
         staticDetails: details(session, job, options),
-        typedSearchAttributes: searchAttributePairs(usable, { HoldfastJob: job, HoldfastHost: config.host }),
+        typedSearchAttributes: searchAttributePairs(usable, {
+          HoldfastJob: job,
+          HoldfastHost: config.host,
+          HoldfastOutcome: 'running',
+        }),
       });
       return { run, job, status: busy === undefined ? 'running' : 'queued', joined: false };
     } catch (error) {

@@ -8,6 +8,8 @@ export interface ScheduleConfig {
   every?: number | undefined;
   timezone?: string | undefined;
   jitter?: number | undefined;
+  /** How late a missed start may still happen, ms. */
+  catchupWindow?: number | undefined;
 }
 
 /** Where neither the schedule nor its cron expression names a time zone, the host's own counts, as with cron. */

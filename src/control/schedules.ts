@@ -185,13 +185,14 @@ async function toDesired(options: ApplyOptions, job: string, schedule: ScheduleC
   const attributes = searchAttributePairs(options.searchAttributes ?? new Set(), {
     HoldfastJob: job,
     HoldfastHost: host,
+    HoldfastOutcome: 'running',
   });
   const memo = { job, host };
   const staticSummary = `Scheduled backup of ${job} on ${host}`;
   const workflowId = `backup/${host}/${job}`;
   const definition: Definition = {
     spec: toSpec(schedule),
-    policies: { overlap, catchupWindow: catchupWindowMs },
+    policies: { overlap, catchupWindow: schedule.catchupWindow ?? catchupWindowMs },
     action: {
       type: 'startWorkflow',
       workflowType,
@@ -207,7 +208,7 @@ async function toDesired(options: ApplyOptions, job: string, schedule: ScheduleC
   const facts = {
     schedule: timingText(schedule),
     overlap,
-    'catch-up window': formatDuration(catchupWindowMs),
+    'catch-up window': formatDuration(schedule.catchupWindow ?? catchupWindowMs),
     workflow: workflowText(workflowType, workflowId, taskQueue),
     summary: staticSummary,
     input: fingerprint(args),

@@ -17,13 +17,15 @@ export type NativeName =
   | 'setXattrFd'
   | 'mknod'
   | 'mkfifo'
-  | 'lseek';
+  | 'lseek'
+  | 'mallopt';
 
 const common = {
   utimensat: 'int utimensat(int dirfd, const char *path, const void *times, int flags)',
   futimens: 'int futimens(int fd, const void *times)',
   mkfifo: 'int mkfifo(const char *path, uint32_t mode)',
   lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+  mallopt: 'int mallopt(int param, int value)',
 };
 
 const signatures: Record<'linux' | 'darwin', Record<NativeName, string>> = {

@@ -12,13 +12,16 @@ export type ChunkPlace = [id: string, offset: number, length: number];
 
 /** The tar of a pack being filled, in one reused buffer. */
 export class PackBuilder {
-  private readonly buffer = Buffer.allocUnsafeSlow(packLimit + tarEndSize);
   private used = 0;
   places: ChunkPlace[] = [];
   contentBytes = 0;
 
   /** `generation` becomes the first member, so that packs of two generations never are the same object. */
-  constructor(private readonly generation: string) {
+  constructor(
+    private readonly generation: string,
+    /** The memory of a builder that is no longer used. */
+    readonly memory: Buffer = Buffer.allocUnsafeSlow(packLimit + tarEndSize),
+  ) {
     this.reset();
   }
 
@@ -47,16 +50,16 @@ export class PackBuilder {
 
   /** The finished tar; valid until `reset`. */
   finish(): Buffer {
-    this.buffer.fill(0, this.used, this.used + tarEndSize);
-    return this.buffer.subarray(0, this.used + tarEndSize);
+    this.memory.fill(0, this.used, this.used + tarEndSize);
+    return this.memory.subarray(0, this.used + tarEndSize);
   }
 
   private append(name: string, content: Uint8Array): number {
-    writeTarHeader(this.buffer, this.used, name, content.length);
+    writeTarHeader(this.memory, this.used, name, content.length);
     const offset = this.used + tarHeaderSize;
-    this.buffer.set(content, offset);
+    this.memory.set(content, offset);
     const end = this.used + tarMemberSize(content.length);
-    this.buffer.fill(0, offset + content.length, end);
+    this.memory.fill(0, offset + content.length, end);
     this.used = end;
     return offset;
   }

@@ -160,7 +160,7 @@ export async function sealPack(
     },
   });
   const input = createReadStream(source, { highWaterMark: frameLength });
-  const output = createWriteStream(target, { mode: 0o600, highWaterMark: 4 * frameLength });
+  const output = createWriteStream(target, { mode: 0o600, highWaterMark: frameLength });
   if (key) {
     const cipher = encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream;
     await pipeGently(input, cipher, meter, output);

@@ -7,6 +7,7 @@ import { createBackupActivities } from '../activities/backup.js';
 import { Host } from '../activities/host.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
+import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
 import { reviveRuns } from './revive.js';
 import { temporalLogger } from './temporal-log.js';
@@ -42,6 +43,7 @@ let installed = false;
 export function installRuntime(log: Logger): void {
   if (installed) return;
   installed = true;
+  tuneAllocator();
   Runtime.install({ logger: temporalLogger(log), shutdownSignals: [] });
 }
 

@@ -49,6 +49,9 @@ const batchesPerExecution = 100;
 /** A destination that failed is tried again with a batch only so often; what it missed is healed at commit. */
 const retryDestinationMs = 30_000;
 
+/** Phases in or after which a pause holds the run; a commit that has begun is finished. */
+const holdable: ReadonlySet<Phase> = new Set(['queued', 'begin', 'snapshot', 'store', 'manifest']);
+
 /** One run of a job: begin, snapshot, batches, manifest, commit, prune, finish, notify. */
 export async function backup(input: BackupInput): Promise<RunDocument> {
   return new BackupRun(input).run();
@@ -212,8 +215,10 @@ class BackupRun {
     if (this.done === 0) this.totals.unreadable = plan.unreadable;
     this.enter('store');
     await this.storeBatches();
+    await this.hold();
     this.enter('manifest');
     const manifest = await this.activities.manifest(this.ref);
+    this.totals.unreadable += manifest.unreadable;
     if (manifest.packs > 0) await this.sealAndSend('manifest');
   }
 
@@ -225,13 +230,11 @@ class BackupRun {
     await CancellationScope.cancellable(async () => {
       const scope = CancellationScope.current();
       for (; next < this.batches && failure === undefined; next++) {
+        while (running.size >= inFlight) await Promise.race(running);
         if (this.paused) {
           await Promise.all(running);
-          this.describe();
-          await condition(() => !this.paused);
-          this.describe();
+          await this.hold();
         }
-        while (running.size >= inFlight) await Promise.race(running);
         if (failure !== undefined) break;
         if (next - first >= batchesPerExecution || (next > first && workflowInfo().continueAsNewSuggested)) break;
         const batch: Promise<void> = this.storeBatch(next)
@@ -267,6 +270,14 @@ class BackupRun {
         },
       });
     }
+  }
+
+  /** Waits for as long as the run is paused. */
+  private async hold(): Promise<void> {
+    if (!this.paused) return;
+    this.describe();
+    await condition(() => !this.paused);
+    this.describe();
   }
 
   private async storeBatch(batch: number): Promise<void> {
@@ -310,6 +321,7 @@ class BackupRun {
   }
 
   private async commitAll(): Promise<void> {
+    await this.hold();
     this.enter('commit');
     for (let again = true; again; ) {
       again = false;
@@ -361,16 +373,19 @@ class BackupRun {
         }
         target.error = `${reason.code}: ${reason.message}`;
         target.failing = true;
-        const othersWork = this.targets.some((other) => other !== target && other.state === 'pending' && !other.failing);
+        const othersWork = this.targets.some(
+          (other) => other !== target && other.state === 'pending' && !other.failing,
+        );
         if (reason.progress > 0 || othersWork) deadline = Date.now() + target.giveUpAfterMs;
         const wait = Math.min(1000 * 2 ** Math.min(attempt, 5), 30_000);
-        if (!reason.retryable || Date.now() + wait > deadline) {
+        const left = deadline - Date.now();
+        if (!reason.retryable || left <= 0) {
           target.state = reason.lost ? 'failed' : 'missed';
           this.describe();
           return;
         }
         this.describe();
-        await sleep(wait);
+        await sleep(Math.min(wait, left));
       }
     }
   }
@@ -423,7 +438,8 @@ class BackupRun {
     }
     // The run is over and recorded: nothing of what follows may change how it ended.
     await this.startDeliveries(end.status).catch((error: unknown) => log.warn('a delivery was not started', { error }));
-    if (this.triggered) await this.startNext().catch((error: unknown) => log.warn('the next run was not started', { error }));
+    if (this.triggered)
+      await this.startNext().catch((error: unknown) => log.warn('the next run was not started', { error }));
     if (end.status !== 'skipped' && end.status !== 'cancelled') await this.notify();
     return document;
   }
@@ -480,7 +496,7 @@ class BackupRun {
 
   private answer(): BackupStatusAnswer {
     const status: RunStatus =
-      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused ? 'paused' : 'running';
+      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused && holdable.has(this.phase) ? 'paused' : 'running';
     return {
       run: this.id,
       job: this.input.job,
@@ -535,5 +551,12 @@ export function reasonOf(error: unknown): Reason {
     };
   }
   const message = cause instanceof Error ? cause.message : String(cause);
-  return { code: 'Internal', message, retryable: true, progress: 0, lost: false, workerLost: cause instanceof TimeoutFailure };
+  return {
+    code: 'Internal',
+    message,
+    retryable: true,
+    progress: 0,
+    lost: false,
+    workerLost: cause instanceof TimeoutFailure,
+  };
 }

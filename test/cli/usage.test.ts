@@ -51,7 +51,7 @@ describe('mistakes on the command line', () => {
     expect((await host.run(['help', 'backup'])).stdout).toMatch(/--take-over/);
     const { code, stderr, stdout } = await host.run([]);
     expect([code, stdout]).toEqual([2, '']);
-    expect(stderr).toMatch(/no command/);
+    expect(stderr).toMatch(/a command is missing/);
   });
 });
 

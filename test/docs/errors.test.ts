@@ -22,5 +22,5 @@ test.each(errorCodes.map((code) => [code]))('%s: exit code and retry are as docu
   const error = new HoldfastError(code, 'x');
   expect(row?.exit).toBe(exitCodeOf(error));
   expect(row?.again).toBe(error.retryable || retriedByPlace.has(code));
-  expect(row?.meaning.length).toBeGreaterThan(10);
+  expect(row?.meaning?.length).toBeGreaterThan(10);
 });

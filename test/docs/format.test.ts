@@ -36,7 +36,7 @@ beforeAll(async () => {
   host = await TestHost.make();
   await ensurePython();
 });
-afterAll(() => host.remove());
+afterAll(() => host?.remove());
 
 /** What the test's tree has beside makeTree's: names and targets that are not UTF-8, holes, FIFOs, odd times, attributes. */
 function makeOddities(folder: string): void {

@@ -1,12 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.js';
-import type { RunDocument } from '../../src/workflows/types.js';
 import { freeze, TestHost } from '../support/cli.js';
 import { type S3Server, startS3 } from '../support/s3-server.js';
 import { describeTree } from '../support/tree.js';
+import { type Moment, moments } from './moments.js';
 
 export interface ArenaOptions {
   /** Destinations' throughput: slower uploads are easier to hit. */
@@ -54,7 +54,16 @@ export class Arena {
     return {
       destinations: {
         near: { type: 'local', path: this.near, ...both },
-        far: { type: 's3', bucket: 'far', endpoint, region, forcePathStyle: true, accessKeyId, secretAccessKey, ...both },
+        far: {
+          type: 's3',
+          bucket: 'far',
+          endpoint,
+          region,
+          forcePathStyle: true,
+          accessKeyId,
+          secretAccessKey,
+          ...both,
+        },
       },
       jobs: {
         site: {
@@ -64,6 +73,31 @@ export class Arena {
         },
       },
     };
+  }
+
+  /** Waits for a moment of the run; false when it was over before. */
+  async reached(run: string, moment: Moment): Promise<boolean> {
+    for (const deadline = Date.now() + 60_000; ; await sleep(2)) {
+      if (this.host.document(run)?.endedAt) return false;
+      if (moments[moment](this, run)) return true;
+      if (Date.now() > deadline) throw new Error(`${run} never got to ${moment}\n${this.host.logTail()}`);
+    }
+  }
+
+  /** Waits until the run's document says that `destination` has what it missed. */
+  async delivered(run: string, destination: string): Promise<void> {
+    for (const deadline = Date.now() + 60_000; ; await sleep(20)) {
+      const entry = this.host.document(run)?.destinations.find(({ name }) => name === destination);
+      if (entry?.status === 'healed') return;
+      if (Date.now() > deadline) throw new Error(`${destination} never got ${run}\n${this.host.logTail()}`);
+    }
+  }
+
+  /** What a run that is over for good leaves behind: nothing. */
+  async expectNothingLeft(): Promise<void> {
+    // The document is there a moment before the spool is cleared.
+    await vi.waitFor(() => expect(readdirSync(this.host.spool)).toEqual([]), 5000);
+    expect(this.host.locks()).toEqual([]);
   }
 
   /** A run's spool folder. */
@@ -86,6 +120,15 @@ export class Arena {
     return this.newObjects('packs');
   }
 
+  /** Bytes of all packs at each destination. */
+  storedBytes(): { near: number; far: number } {
+    const sum = (folder: string): number =>
+      this.objects('packs')
+        .filter((path) => path.startsWith(folder))
+        .reduce((total, path) => total + statSync(path).size, 0);
+    return { near: sum(this.near), far: sum(this.far) };
+  }
+
   private objects(kind: string): string[] {
     return [this.near, this.far].flatMap((folder) => {
       const path = join(folder, 'fault-host', 'site', kind);
@@ -97,7 +140,7 @@ export class Arena {
   }
 
   /** Takes a picture of both destinations at the moment a success is first reported, to be restored from later. */
-  watchForSuccess(run: string, name: string): { restorable: (document: RunDocument) => Promise<void> } {
+  watchForSuccess(run: string, name: string): { restorable: (destination: 'near' | 'far') => Promise<void> } {
     this.seen = new Set([...this.objects('index'), ...this.objects('snapshots'), ...this.objects('packs')]);
     const picture = this.host.path(`picture-${name}`);
     const watching = (async () => {
@@ -107,24 +150,21 @@ export class Arena {
         await sleep(5);
       }
       mkdirSync(picture);
-      freeze(this.near, join(picture, 'near'));
-      freeze(this.far, join(picture, 'far'));
+      for (const folder of [this.near, this.far])
+        if (existsSync(folder)) freeze(folder, join(picture, basename(folder)));
     })();
     watching.catch(() => undefined);
     return {
-      restorable: async (document) => {
+      restorable: async (destination) => {
         await watching;
-        for (const { name: destination, status } of document.destinations) {
-          if (status !== 'stored' && status !== 'healed') continue;
-          await this.restoreFrom(join(picture, destination), picture);
-        }
+        await this.restoreFrom(join(picture, destination), picture);
         rmSync(picture, { recursive: true });
       },
     };
   }
 
   /** Restores the newest snapshot of one repository's copy on a new host, and compares. */
-  async restoreFrom(repository: string, work: string): Promise<void> {
+  async restoreFrom(repository: string, work: string, expected = describeTree(this.host.source)): Promise<void> {
     const { host } = this;
     const config = join(work, 'elsewhere.json');
     const state = join(work, 'state');
@@ -140,7 +180,7 @@ export class Arena {
       config,
     );
     await host.json(['restore', 'site', '--to', target], [0], config);
-    expect(describeTree(join(target, host.source))).toEqual(describeTree(host.source));
+    expect(describeTree(join(target, host.source))).toEqual(expected);
     rmSync(target, { recursive: true });
     rmSync(state, { recursive: true });
   }

@@ -19,7 +19,19 @@ export const moments = {
 } as const;
 export type Moment = keyof typeof moments;
 
-const order: readonly Moment[] = ['begin', 'begun', 'walked', 'read', 'sealed', 'sending', 'merged', 'prepared', 'indexed', 'committed', 'over'];
+const order: readonly Moment[] = [
+  'begin',
+  'begun',
+  'walked',
+  'read',
+  'sealed',
+  'sending',
+  'merged',
+  'prepared',
+  'indexed',
+  'committed',
+  'over',
+];
 
 /** The last moment that has come. */
 export function phaseOf(arena: Arena, run: string): string {

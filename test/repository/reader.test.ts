@@ -8,7 +8,15 @@ import { diff, find, listSnapshots, ls, resolveSnapshot } from '../../src/contro
 import { comparePaths } from '../../src/platform/paths.js';
 import { Catalog } from '../../src/repository/catalog.js';
 import { packName } from '../../src/repository/layout.js';
-import { isWithin, type PackProblem, PackReader, partPath, partsAt, partsWithin, readManifest } from '../../src/repository/reader.js';
+import {
+  isWithin,
+  type PackProblem,
+  PackReader,
+  partPath,
+  partsAt,
+  partsWithin,
+  readManifest,
+} from '../../src/repository/reader.js';
 import type { Root } from '../../src/repository/root.js';
 import { syncFrom } from '../../src/repository/sync.js';
 import { TestRepository } from '../support/make-repository.js';
@@ -65,7 +73,8 @@ test('reading below a path gives all of it and few other chunks', async () => {
   const below = path.join(source, 'd11');
   const all = await collect(readManifest(reader(), repository.catalog, second, 'files'));
   const some = await collect(readManifest(reader(), repository.catalog, second, 'files', { from: below }));
-  const within = (lines: string[]): string[] => lines.filter((line) => isWithin((JSON.parse(line) as { path: string }).path, below));
+  const within = (lines: string[]): string[] =>
+    lines.filter((line) => isWithin((JSON.parse(line) as { path: string }).path, below));
   expect(within(some)).toEqual(within(all));
   expect(within(all)).toHaveLength(51);
   expect(some.length).toBeLessThan(all.length / 4);
@@ -75,21 +84,34 @@ test('no entry is ever in a part that is left out', () => {
   const component = fc.constantFrom('a', 'b', 'a-', 'a.', 'aa', '\u00e9', '\u{1F600}');
   const somePath = fc.array(component, { minLength: 1, maxLength: 4 }).map((parts) => `/${parts.join('/')}`);
   fc.assert(
-    fc.property(fc.uniqueArray(somePath, { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 7 }), somePath, (paths, size, wanted) => {
-      const sorted = [...paths].sort(comparePaths);
-      const parts = sorted.filter((_, at) => at % size === 0).map((one) => ({ chunk: one, path: one }));
-      const partOf = (one: string): string => parts.filter((part) => comparePaths(partPath(part), one) <= 0).at(-1)!.path;
-      const within = new Set(partsWithin(parts, wanted).map((part) => part.path));
-      for (const one of sorted) if (isWithin(one, wanted)) expect(within.has(partOf(one))).toBe(true);
-      for (const one of sorted) expect(partsAt(parts, one).map((part) => part.path)).toEqual([partOf(one)]);
-    }),
+    fc.property(
+      fc.uniqueArray(somePath, { minLength: 1, maxLength: 60 }),
+      fc.integer({ min: 1, max: 7 }),
+      somePath,
+      (paths, size, wanted) => {
+        const sorted = [...paths].sort(comparePaths);
+        const parts = sorted.filter((_, at) => at % size === 0).map((one) => ({ chunk: one, path: one }));
+        const partOf = (one: string): string =>
+          parts.filter((part) => comparePaths(partPath(part), one) <= 0).at(-1)!.path;
+        const within = new Set(partsWithin(parts, wanted).map((part) => part.path));
+        for (const one of sorted) if (isWithin(one, wanted)) expect(within.has(partOf(one))).toBe(true);
+        for (const one of sorted) expect(partsAt(parts, one).map((part) => part.path)).toEqual([partOf(one)]);
+      },
+    ),
   );
 });
 
 test('snapshots are listed and found by id, its beginning, time, and latest', () => {
   const { catalog } = repository;
   expect(listSnapshots(catalog)).toEqual([
-    expect.objectContaining({ id: second.id, job: 'job', destinations: ['nas', 'offsite'], pinned: false, complete: true, files: 1000 }),
+    expect.objectContaining({
+      id: second.id,
+      job: 'job',
+      destinations: ['nas', 'offsite'],
+      pinned: false,
+      complete: true,
+      files: 1000,
+    }),
     expect.objectContaining({ id: first.id, mode: 'full', time: '2026-01-01T03:00:00.000Z' }),
   ]);
   expect(resolveSnapshot(catalog, 'latest').id).toBe(second.id);
@@ -118,14 +140,23 @@ test('find goes by name or path, over several snapshots', async () => {
   const browser = { catalog: repository.catalog, reader: reader() };
   const found = await collect(find(browser, [second, first], 'f7.txt', { unique: true }));
   expect(found).toHaveLength(21);
-  expect(found.filter((entry) => entry.path.endsWith('/d3/f7.txt')).map((entry) => entry.snapshot)).toEqual([second.id, first.id]);
+  expect(found.filter((entry) => entry.path.endsWith('/d3/f7.txt')).map((entry) => entry.snapshot)).toEqual([
+    second.id,
+    first.id,
+  ]);
   expect(await collect(find(browser, [second], `${source}/d3/N*.txt`, { ignoreCase: true }))).toHaveLength(1);
 });
 
 test('diff tells added, removed, changed', async () => {
   const browser = { catalog: repository.catalog, reader: reader() };
   expect(await collect(diff(browser, first, second))).toEqual([
-    { path: `${source}/d3/f7.txt`, change: 'changed', type: 'file', what: ['content', 'mtime'], size: { before: 3, after: 7 } },
+    {
+      path: `${source}/d3/f7.txt`,
+      change: 'changed',
+      type: 'file',
+      what: ['content', 'mtime'],
+      size: { before: 3, after: 7 },
+    },
     { path: `${source}/d3/new.txt`, change: 'added', type: 'file', size: { after: 3 } },
     { path: `${source}/d4/f0.txt`, change: 'removed', type: 'file', size: { before: 3 } },
   ]);

@@ -1,4 +1,15 @@
-import { existsSync, linkSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -15,7 +26,8 @@ beforeEach(async () => {
   source = path.join(folder, 'source');
   target = path.join(folder, 'target');
   mkdirSync(path.join(source, 'sub'), { recursive: true });
-  for (const name of ['same', 'touched', 'longer', 'other', 'gone', 'sub/deep']) writeFileSync(path.join(source, name), `content of ${name}`);
+  for (const name of ['same', 'touched', 'longer', 'other', 'gone', 'sub/deep'])
+    writeFileSync(path.join(source, name), `content of ${name}`);
   writeFileSync(path.join(source, 'big'), Buffer.alloc(3 << 20, 'big'));
   symlinkSync('same', path.join(source, 'link'));
   repository = await TestRepository.create({ folder, encrypted: false });
@@ -48,18 +60,23 @@ test('never keeps what differs and fills what is missing', async () => {
   expect(lstatSync(at('link')).isSymbolicLink()).toBe(true);
 });
 
-test.each(['changed', 'always'] as const)('%s makes everything as in the snapshot and leaves other files alone', async (overwrite) => {
-  const inode = lstatSync(at('same')).ino;
-  const document = await restoreInline(repository, target, { overwrite });
-  expect(document).toMatchObject({ status: 'succeeded', files: { restored: 7, skipped: 0, failed: 0 } });
-  for (const name of ['same', 'touched', 'longer', 'other', 'gone', 'sub/deep']) {
-    expect(text(name)).toBe(`content of ${name}`);
-    expect(lstatSync(at(name), { bigint: true }).mtimeNs).toBe(lstatSync(path.join(source, name), { bigint: true }).mtimeNs);
-  }
-  expect(text('mine')).toBe('not from the snapshot');
-  expect(text('link')).toBe('content of same');
-  expect(lstatSync(at('same')).ino === inode).toBe(overwrite === 'changed');
-});
+test.each(['changed', 'always'] as const)(
+  '%s makes everything as in the snapshot and leaves other files alone',
+  async (overwrite) => {
+    const inode = lstatSync(at('same')).ino;
+    const document = await restoreInline(repository, target, { overwrite });
+    expect(document).toMatchObject({ status: 'succeeded', files: { restored: 7, skipped: 0, failed: 0 } });
+    for (const name of ['same', 'touched', 'longer', 'other', 'gone', 'sub/deep']) {
+      expect(text(name)).toBe(`content of ${name}`);
+      expect(lstatSync(at(name), { bigint: true }).mtimeNs).toBe(
+        lstatSync(path.join(source, name), { bigint: true }).mtimeNs,
+      );
+    }
+    expect(text('mine')).toBe('not from the snapshot');
+    expect(text('link')).toBe('content of same');
+    expect(lstatSync(at('same')).ino === inode).toBe(overwrite === 'changed');
+  },
+);
 
 test('a directory in the place of a file is never removed', async () => {
   rmSync(at('same'));
@@ -76,7 +93,9 @@ test('paths choose files and directories, with the directories that lead there',
   expect(document).toMatchObject({ status: 'succeeded', files: { restored: 2 } });
   expect(readFileSync(path.join(into, source, 'sub/deep'), 'utf8')).toBe('content of sub/deep');
   expect(existsSync(path.join(into, source, 'same'))).toBe(false);
-  expect(lstatSync(path.join(into, source), { bigint: true }).mtimeNs).toBe(lstatSync(source, { bigint: true }).mtimeNs);
+  expect(lstatSync(path.join(into, source), { bigint: true }).mtimeNs).toBe(
+    lstatSync(source, { bigint: true }).mtimeNs,
+  );
 });
 
 test('a path the snapshot does not have is refused before anything is written', async () => {
@@ -84,8 +103,12 @@ test('a path the snapshot does not have is refused before anything is written', 
   const wanted = restoreInline(repository, into, { paths: [path.join(source, 'sub'), path.join(source, 'su')] });
   await expect(wanted).rejects.toMatchObject({ code: 'PathUnknown' });
   expect(existsSync(into)).toBe(false);
-  await expect(restoreInline(repository, into, { paths: ['relative'] })).rejects.toMatchObject({ code: 'UsageInvalid' });
-  await expect(restoreInline(repository, into, { snapshot: 'ffff' })).rejects.toMatchObject({ code: 'SnapshotUnknown' });
+  await expect(restoreInline(repository, into, { paths: ['relative'] })).rejects.toMatchObject({
+    code: 'UsageInvalid',
+  });
+  await expect(restoreInline(repository, into, { snapshot: 'ffff' })).rejects.toMatchObject({
+    code: 'SnapshotUnknown',
+  });
 });
 
 test('a hardlink whose first name is not wanted comes as a file of its own', async () => {

@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -50,7 +59,9 @@ async function interrupt(): Promise<void> {
 
 const expectWhole = (): void => {
   for (const name of readdirSync(source)) {
-    expect(readFileSync(path.join(target, source, name)).equals(readFileSync(path.join(source, name))), name).toBe(true);
+    expect(readFileSync(path.join(target, source, name)).equals(readFileSync(path.join(source, name))), name).toBe(
+      true,
+    );
   }
   expect(readdirSync(path.join(target, source)).sort()).toEqual(readdirSync(source).sort());
 };

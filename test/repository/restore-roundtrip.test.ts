@@ -1,12 +1,16 @@
+import { randomBytes } from 'node:crypto';
 import {
+  chmodSync,
   closeSync,
   existsSync,
   ftruncateSync,
+  lchownSync,
   linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -14,12 +18,14 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { chmodSync, lchownSync, readdirSync } from 'node:fs';
-import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeNode, setTimes, setXattr, listXattrs } from '../../src/platform/native.js';
+import { listXattrs, makeNode, setTimes, setXattr } from '../../src/platform/native.js';
+import { sha256Hex } from '../../src/repository/hash.js';
+import { packName } from '../../src/repository/layout.js';
+import { partsFor } from '../../src/repository/restore/join-plans.js';
+import type { Root } from '../../src/repository/root.js';
 import { TestRepository } from '../support/make-repository.js';
 import { restoreInline } from '../support/restore-inline.js';
 
@@ -147,8 +153,8 @@ function survey(root: string): Map<string, Seen> {
   return seen;
 }
 
-function expectSame(target: string): void {
-  const before = survey(source);
+function expectSame(target: string, from = source): void {
+  const before = survey(from);
   const after = survey(target);
   expect([...after.keys()].sort()).toEqual([...before.keys()].sort());
   for (const [rel, was] of before) {
@@ -161,7 +167,10 @@ function expectSame(target: string): void {
 
 describe.each([
   { name: 'encrypted, zstd', options: {} },
-  { name: 'in the clear, gzip, small lanes', options: { encrypted: false, codec: { type: 'gzip', level: 1 } as const, laneBytes: 8 << 20 } },
+  {
+    name: 'in the clear, gzip, small lanes',
+    options: { encrypted: false, codec: { type: 'gzip', level: 1 } as const, laneBytes: 8 << 20 },
+  },
 ])('$name', ({ options }) => {
   test('a tree with everything in it comes back as it was', async () => {
     const work = mkdtempSync(path.join(folder, 'work-'));
@@ -184,3 +193,43 @@ describe.each([
     rmSync(work, { recursive: true, force: true });
   });
 });
+
+test('a tree large enough to be planned in two parts comes back as it was', async () => {
+  const work = mkdtempSync(path.join(folder, 'many-'));
+  const many = path.join(work, 'source');
+  for (let d = 0; d < 60; d++) {
+    const at = path.join(many, `top/${d % 3 === 0 ? 'deep/er' : 'flat'}/d${10 + d}`);
+    mkdirSync(at, { recursive: true, mode: d % 7 === 0 ? 0o700 : 0o755 });
+    for (let i = 0; i < 50; i++) writeFileSync(path.join(at, `f${i}`), `${d} ${i % 10}`);
+    if (d > 0) linkSync(path.join(many, 'top/deep/er/d10/f0'), path.join(at, 'linked'));
+  }
+  for (const name of ['a-large', 'top/z-large']) writeFileSync(path.join(many, name), randomBytes(50 * 1024 * 1024));
+  const repository = await TestRepository.create({ folder: work });
+  const root = await repository.backup([many]);
+  expect(partsFor(root, [])).toBe(2);
+  const target = path.join(work, 'target');
+  const document = await restoreInline(repository, target);
+  expect(document).toMatchObject({ status: 'succeeded', files: { restored: root.files, skipped: 0, failed: 0 } });
+  expectSame(path.join(target, many), many);
+  // One of the large files loses a piece: only that one.
+  const [pack] = repository
+    .packs('data')
+    .filter((one) => one === packOf(repository, path.join(many, 'top/z-large'), root));
+  rmSync(repository.objectPath('nas', packName(pack!)));
+  const again = await restoreInline(repository, path.join(work, 'again'));
+  expect(again).toMatchObject({ status: 'partial', files: { failed: 1, restored: root.files - 1 } });
+  expect(again.damaged.map((one) => one.path)).toEqual([path.join(many, 'top/z-large')]);
+  repository.close();
+  rmSync(work, { recursive: true, force: true });
+});
+
+/** The pack of a file's last chunk. */
+function packOf(repository: TestRepository, file: string, root: Root): string | undefined {
+  const content = readFileSync(file);
+  const last = repository.packs('data').find((pack) => {
+    const chunks = repository.catalog.indexPack(pack)?.chunks ?? [];
+    return chunks.some(([id, , length]) => sha256Hex(content.subarray(content.length - length)) === id);
+  });
+  expect(root.files).toBeGreaterThan(3000);
+  return last;
+}

@@ -1,4 +1,14 @@
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -30,7 +40,14 @@ afterEach(() => {
 });
 
 const content = Buffer.from('evil');
-const common = { mode: 0o644, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtime: '1700000000000000000', ctime: '0', inode: '1' };
+const common = {
+  mode: 0o644,
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  mtime: '1700000000000000000',
+  ctime: '0',
+  inode: '1',
+};
 const file = (at: string, more: Partial<Entry> = {}): string =>
   entryLine({ ...common, path: at, type: 'file', size: '4', chunks: [sha256Hex(content)], ...more });
 const dir = (at: string): string => entryLine({ ...common, path: at, type: 'dir', mode: 0o755 });
@@ -48,7 +65,15 @@ describe('manifests that are refused as a whole', () => {
     ['a path twice', [file('/a'), file('/a')]],
     ['paths out of order', [file('/b'), file('/a')]],
     ['a hardlink to a path with ..', [file('/a', { hardlink: '/../../outside/precious' })]],
-    ['raw bytes with ..', [file('', { path: undefined, path64: Buffer.from([0x2f, 0xff, 0x2f, 0x2e, 0x2e, 0x2f, 0x61]).toString('base64') })]],
+    [
+      'raw bytes with ..',
+      [
+        file('', {
+          path: undefined,
+          path64: Buffer.from([0x2f, 0xff, 0x2f, 0x2e, 0x2e, 0x2f, 0x61]).toString('base64'),
+        }),
+      ],
+    ],
   ])('%s', async (_, lines) => {
     await repository.forge(lines, [content]);
     await expect(restoreInline(repository, target)).rejects.toMatchObject({ code: 'TargetUnsafe' });
@@ -57,7 +82,10 @@ describe('manifests that are refused as a whole', () => {
 });
 
 test('what lies below a symlink or file of the snapshot is left out and named', async () => {
-  await repository.forge([link('/a', outside), file('/a/x'), dir('/a/y'), file('/a/y/z'), file('/b'), file('/b/x'), file('/c')], [content]);
+  await repository.forge(
+    [link('/a', outside), file('/a/x'), dir('/a/y'), file('/a/y/z'), file('/b'), file('/b/x'), file('/c')],
+    [content],
+  );
   const document = await restoreInline(repository, target);
   expect(document.status).toBe('partial');
   expect(document.damaged.map((one) => one.path).sort()).toEqual(['/a/x', '/a/y/z', '/b/x']);
@@ -65,22 +93,28 @@ test('what lies below a symlink or file of the snapshot is left out and named', 
   expect(readFileSync(path.join(target, 'c'), 'utf8')).toBe('evil');
 });
 
-test.each(['never', 'changed', 'always'] as const)('a directory that is a symlink at the target is not followed (%s)', async (overwrite) => {
-  mkdirSync(target, { recursive: true });
-  symlinkSync(outside, path.join(target, 'a'));
-  await repository.forge([dir('/a'), file('/a/precious'), file('/a/x'), dir('/a/y'), file('/b')], [content]);
-  const document = await restoreInline(repository, target, { overwrite });
-  expect(document).toMatchObject({ status: 'partial', files: { restored: 1, failed: 2 } });
-  expect(lstatSync(path.join(target, 'a')).isSymbolicLink()).toBe(true);
-});
+test.each(['never', 'changed', 'always'] as const)(
+  'a directory that is a symlink at the target is not followed (%s)',
+  async (overwrite) => {
+    mkdirSync(target, { recursive: true });
+    symlinkSync(outside, path.join(target, 'a'));
+    await repository.forge([dir('/a'), file('/a/precious'), file('/a/x'), dir('/a/y'), file('/b')], [content]);
+    const document = await restoreInline(repository, target, { overwrite });
+    expect(document).toMatchObject({ status: 'partial', files: { restored: 1, failed: 2 } });
+    expect(lstatSync(path.join(target, 'a')).isSymbolicLink()).toBe(true);
+  },
+);
 
-test.each(['never', 'changed', 'always'] as const)('a directory only implied that is a symlink is not followed (%s)', async (overwrite) => {
-  mkdirSync(target, { recursive: true });
-  symlinkSync(outside, path.join(target, 'a'));
-  await repository.forge([file('/a/b/x')], [content]);
-  const document = await restoreInline(repository, target, { overwrite });
-  expect(document.files).toEqual({ restored: 0, skipped: 0, failed: 1 });
-});
+test.each(['never', 'changed', 'always'] as const)(
+  'a directory only implied that is a symlink is not followed (%s)',
+  async (overwrite) => {
+    mkdirSync(target, { recursive: true });
+    symlinkSync(outside, path.join(target, 'a'));
+    await repository.forge([file('/a/b/x')], [content]);
+    const document = await restoreInline(repository, target, { overwrite });
+    expect(document.files).toEqual({ restored: 0, skipped: 0, failed: 1 });
+  },
+);
 
 test('a symlink in a file’s place is kept, or replaced itself', async () => {
   mkdirSync(target, { recursive: true });
@@ -109,7 +143,13 @@ test('sizes that chunks and holes do not make up are refused per file', async ()
       file('/huge', { size: '99999999999999999999' }),
       file('/long', { size: '5' }),
       file('/negative-hole', { size: '8', holes: [['2', '4']] }),
-      file('/overlap', { size: '12', holes: [['4', '8'], ['6', '1']] }),
+      file('/overlap', {
+        size: '12',
+        holes: [
+          ['4', '8'],
+          ['6', '1'],
+        ],
+      }),
     ],
     [content],
   );

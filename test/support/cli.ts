@@ -168,6 +168,26 @@ export class TestHost {
     }
   }
 
+  /** The id of the one run that is in progress, once there is one. */
+  async onlyRun(): Promise<string> {
+    const file = join(this.state, 'history.db');
+    for (const deadline = Date.now() + 60_000; ; await sleep(10)) {
+      if (existsSync(file)) {
+        const db = new Database(file, { readonly: true, timeout: 5000 });
+        try {
+          const row = db.prepare<[], { run: string }>("SELECT run FROM runs WHERE status = 'running'").get();
+          if (row !== undefined) return row.run;
+        } catch (error) {
+          // The table is not there yet.
+          if (!(error instanceof Database.SqliteError)) throw error;
+        } finally {
+          db.close();
+        }
+      }
+      if (Date.now() > deadline) throw new Error(`no run began: ${this.logTail()}`);
+    }
+  }
+
   /** Jobs that a run holds the lock of, or waits for. */
   locks(): string[] {
     const db = new Database(join(this.state, 'history.db'), { readonly: true, timeout: 5000 });

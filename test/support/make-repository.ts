@@ -12,12 +12,12 @@ import { Catalog } from '../../src/repository/catalog.js';
 import { type Codec, compress } from '../../src/repository/codec.js';
 import { indexPackLine } from '../../src/repository/index-file.js';
 import { indexName, newObjectId, packName, snapshotName } from '../../src/repository/layout.js';
+import { ManifestChunker } from '../../src/repository/manifest.js';
+import { PackBuilder } from '../../src/repository/pack-writer.js';
 import type { ManifestPart, Root } from '../../src/repository/root.js';
 import { rootBytes, rootHash } from '../../src/repository/root.js';
 import type { RepositoryKey } from '../../src/repository/seal.js';
 import { Store, sealMeta } from '../../src/repository/store.js';
-import { ManifestChunker } from '../../src/repository/manifest.js';
-import { PackBuilder } from '../../src/repository/pack-writer.js';
 
 export interface RepositoryOptions {
   /** Everything is kept below it: spool, catalog, destinations. */
@@ -42,9 +42,11 @@ export class TestRepository {
 
   private constructor(private readonly options: RepositoryOptions) {
     this.catalog = new Catalog(path.join(options.folder, 'catalog.db'));
-    this.key = options.encrypted === false ? undefined : { repository: this.repository, key: new Uint8Array(randomBytes(32)) };
+    this.key =
+      options.encrypted === false ? undefined : { repository: this.repository, key: new Uint8Array(randomBytes(32)) };
     this.stores = (options.destinations ?? ['nas']).map(
-      (name) => new Store(new LocalDestination(name, { type: 'local', path: this.destinationPath(name) }), 'host', 'job'),
+      (name) =>
+        new Store(new LocalDestination(name, { type: 'local', path: this.destinationPath(name) }), 'host', 'job'),
     );
   }
 
@@ -72,7 +74,14 @@ export class TestRepository {
     const run = this.newRun();
     const index = newObjectId();
     const codec = this.options.codec ?? { type: 'zstd', level: 3 };
-    const common = { run, generation: this.generation, codec, catalog: this.catalog.file, indexes: this.indexes, ownIndex: index };
+    const common = {
+      run,
+      generation: this.generation,
+      codec,
+      catalog: this.catalog.file,
+      indexes: this.indexes,
+      ownIndex: index,
+    };
     const walk = walkTask({
       channel: newChannel(),
       run,
@@ -94,7 +103,13 @@ export class TestRepository {
     }
     const merged = mergeTask({ ...common, channel: newChannel(), source: 0, lanes });
     for (const pack of merged.packs) await this.seal(run, index, pack);
-    return this.commit(index, paths, merged.parts, { entries: merged.entries, files: merged.files, bytes: merged.bytes }, time);
+    return this.commit(
+      index,
+      paths,
+      merged.parts,
+      { entries: merged.entries, files: merged.files, bytes: merged.bytes },
+      time,
+    );
   }
 
   /** A snapshot with exactly these manifest lines, whatever they say, and these chunks. */
@@ -105,7 +120,11 @@ export class TestRepository {
     const builder = new PackBuilder(this.generation);
     const chunker = new ManifestChunker((chunk) => {
       const first = JSON.parse(chunk.firstLine) as { path?: string; path64?: string };
-      parts.push(first.path64 === undefined ? { chunk: chunk.id, path: first.path ?? '' } : { chunk: chunk.id, path64: first.path64 });
+      parts.push(
+        first.path64 === undefined
+          ? { chunk: chunk.id, path: first.path ?? '' }
+          : { chunk: chunk.id, path64: first.path64 },
+      );
       builder.add(chunk.id, chunk.content);
     });
     for (const content of contents) builder.add(createHash('sha256').update(content).digest('hex'), content);
@@ -200,7 +219,10 @@ export class TestRepository {
 
   /** Data packs of a snapshot's indexes, by hash. */
   packs(kind: 'data' | 'manifest'): string[] {
-    return this.indexes.flatMap((index) => this.catalog.packsOf(index)).filter((row) => row.kind === kind).map((row) => row.hash);
+    return this.indexes
+      .flatMap((index) => this.catalog.packsOf(index))
+      .filter((row) => row.kind === kind)
+      .map((row) => row.hash);
   }
 
   has(destination: string, pack: string): boolean {

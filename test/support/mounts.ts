@@ -4,7 +4,8 @@ import { mkdir, rm } from 'node:fs/promises';
 /** A file system of its own, in memory. */
 export interface Mount {
   readonly path: string;
-  remount(options: 'ro' | 'rw'): void;
+  /** Mount options, such as `ro` or `size=64m`. */
+  remount(options: string): void;
   remove(): Promise<void>;
 }
 

@@ -57,7 +57,8 @@ export function makeTree(folder: string, random: Random, size: TreeSize): void {
     if (i % 7 === 0) chmodSync(path, 0o640);
     if (i % 3 === 0) utimesSync(path, 1_500_000_000 + i, 1_600_000_000.5 + i);
   }
-  for (let i = 0; i < size.big; i++) writeFileSync(join(folder, `big-${i}`), random.bytes(4_000_000 + random.below(50_000)));
+  for (let i = 0; i < size.big; i++)
+    writeFileSync(join(folder, `big-${i}`), random.bytes(4_000_000 + random.below(50_000)));
   mkdirSync(join(folder, 'empty folder'));
   writeFileSync(join(folder, 'empty file'), '');
   symlinkSync('d1/nowhere', join(folder, 'a link'));

@@ -15,13 +15,14 @@ import {
   xattrPairs,
 } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
-import { chunkId, PackBuilder, packTarget } from '../../repository/pack-writer.js';
+import { chunkId, type PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import { Scope } from '../../repository/scope.js';
 import { openForReading, openQuietly, ReadProblem, readProblem, sameStat } from '../../sources/files/read.js';
 import { threadCatalog } from './catalogs.js';
 import { LineWriter, writeJson } from './line-writer.js';
 import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
+import { sharedPack } from './shared-pack.js';
 import { type LaneResult, type LaneStretch, type Problem, type Segment, spoolFiles } from './spool-files.js';
 
 export interface LaneTask {
@@ -47,10 +48,11 @@ const window = 2 * maxChunk;
 
 // One buffer each for a thread's lifetime: tasks of a thread follow one another.
 let readBuffer: Buffer | undefined;
-let builder: { generation: string; pack: PackBuilder } | undefined;
 
 /** What reading one stretch of a file gave. */
 interface Content {
+  /** When reading began, ms. */
+  at: number;
   stat: BigIntStats;
   chunks: string[];
   holes: [string, string][];
@@ -76,6 +78,7 @@ class Lane {
     packs: [],
     problems: [],
     problemsLeftOut: 0,
+    unreadable: 0,
     files: 0,
     read: 0,
     fresh: 0,
@@ -86,10 +89,7 @@ class Lane {
     this.scope = new Scope(threadCatalog(task.catalog, task.filter), task.indexes, task.ownIndex, true);
     readBuffer ??= Buffer.allocUnsafeSlow(window);
     this.buffer = readBuffer;
-    if (builder?.generation !== task.generation)
-      builder = { generation: task.generation, pack: new PackBuilder(task.generation) };
-    this.pack = builder.pack;
-    this.pack.reset();
+    this.pack = sharedPack(task.generation);
     // Even packs: 70 MiB become two of 35, not two of 32 and a crumb.
     this.target = task.bytes / Math.max(1, Math.round(task.bytes / packTarget));
   }
@@ -208,11 +208,12 @@ class Lane {
   }
 
   private read(path: string | Buffer, stretch: LaneStretch | undefined): Content {
+    const at = Date.now();
     const { fd, stat } = openForReading(path);
     try {
       const from = BigInt(stretch?.from ?? 0);
       const to = stretch?.to === undefined || BigInt(stretch.to) > stat.size ? stat.size : BigInt(stretch.to);
-      const content: Content = { stat, chunks: [], holes: [], size: 0n, changed: false, xattrs: [] };
+      const content: Content = { at, stat, chunks: [], holes: [], size: 0n, changed: false, xattrs: [] };
       if (to > from) this.content(fd, Number(from), Number(to), content);
       if (!sameStat(stat, fstatSync(fd, { bigint: true }))) content.changed = true;
       content.xattrs = xattrPairs(listXattrs(fd));
@@ -314,6 +315,7 @@ class Lane {
   }
 
   private problem(problem: Problem): void {
+    if (problem.code === 'Unreadable') this.result.unreadable++;
     if (this.result.problems.length < maxProblems) this.result.problems.push(problem);
     else this.result.problemsLeftOut++;
   }
@@ -344,14 +346,14 @@ function refreshed(draft: Entry, content: Content): Entry {
   entry.mtime = stat.mtimeNs.toString();
   entry.ctime = stat.ctimeNs.toString();
   entry.inode = stat.ino.toString();
-  if (isRacy(stat)) entry.recheck = true;
+  if (isRacy(stat, content.at)) entry.recheck = true;
   if (content.changed) entry.changed = true;
   if (content.xattrs.length > 0) entry.xattrs = content.xattrs;
   return entry;
 }
 
-/** Whether a further change could leave no trace in the times: it was modified within 2 s of now. */
-function isRacy(stat: BigIntStats): boolean {
-  const now = BigInt(Date.now()) * 1_000_000n;
+/** Whether a further change could leave no trace in the times: it was modified within 2 s of `at`, when reading began. */
+function isRacy(stat: BigIntStats, at = Date.now()): boolean {
+  const now = BigInt(at) * 1_000_000n;
   return (now - stat.mtimeNs < racyNs && stat.mtimeNs - now < racyNs) || now - stat.ctimeNs < racyNs;
 }

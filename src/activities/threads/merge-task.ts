@@ -1,18 +1,27 @@
+import { lstatSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { bootId } from '../../platform/boot.js';
 import type { Catalog } from '../../repository/catalog.js';
 import type { Codec } from '../../repository/codec.js';
-import { type Entry, entryLine, parseEntry } from '../../repository/entry.js';
+import { type Entry, entryLine, entryPath, entryPathBytes, parseEntry } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { type ManifestChunk, ManifestChunker } from '../../repository/manifest.js';
-import { PackBuilder, packTarget } from '../../repository/pack-writer.js';
+import { type PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import type { ManifestPart } from '../../repository/root.js';
 import { Scope } from '../../repository/scope.js';
 import { threadCatalog } from './catalogs.js';
 import { LineWriter, readJson } from './line-writer.js';
 import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { type LaneResult, type PlainPack, type SealedPack, type Segment, spoolFiles } from './spool-files.js';
+import { sharedPack } from './shared-pack.js';
+import {
+  type LaneResult,
+  type PlainPack,
+  type Problem,
+  type SealedPack,
+  type Segment,
+  spoolFiles,
+} from './spool-files.js';
 
 export interface MergeTask {
   channel: TaskChannel;
@@ -37,6 +46,8 @@ export interface MergeResult {
   /** Hashes of every pack this source's snapshot needs. */
   needs: string[];
   torn: string[];
+  /** Entries left out, with the reason. */
+  problems: Problem[];
 }
 
 /**
@@ -53,10 +64,7 @@ class Merge {
   private readonly pack: PackBuilder;
   private readonly written = new Set<string>();
   private readonly needs = new Set<string>();
-  private readonly firsts = new Map<
-    string,
-    { chunks: string[]; holes: [string, string][] | undefined; size: string }
-  >();
+  private readonly firsts = new Map<string, Entry>();
   private readonly chunker = new ManifestChunker((chunk) => this.store(chunk));
   private readonly manifest: LineWriter;
   private readonly result: MergeResult = {
@@ -68,6 +76,7 @@ class Merge {
     bytes: 0,
     needs: [],
     torn: [],
+    problems: [],
   };
   private readonly laneLines: Iterator<string>;
   /** Chunks in the packs of the lane being merged, with their packs: nearly all it names, and cheaper than the catalog. */
@@ -79,7 +88,7 @@ class Merge {
   ) {
     this.meter = new Meter(task.channel);
     this.scope = new Scope(catalog, task.indexes, task.ownIndex, true);
-    this.pack = new PackBuilder(task.generation);
+    this.pack = sharedPack(task.generation);
     this.manifest = new LineWriter(spoolFiles.manifest(task.run, task.source));
     this.laneLines = this.lanes();
   }
@@ -124,12 +133,21 @@ class Merge {
   private hardlink(text: string): void {
     const entry = JSON.parse(text) as Entry;
     const first = this.firsts.get(entry.hardlink64 ?? entry.hardlink ?? '');
-    // The first name could not be read, and was named: this one is the same file.
-    if (!first) return;
-    if (first.holes) entry.holes = first.holes;
-    entry.size = first.size;
-    entry.chunks = first.chunks;
-    this.emit(entryLine(entry));
+    if (!first || first.inode !== entry.inode) {
+      this.leaveOut(
+        entry,
+        first ? 'another file took the place of its first name' : 'its first name could not be read',
+      );
+      return;
+    }
+    // The same file, as it was when it was read under its first name.
+    const { path: _, path64: __, ...same } = first;
+    const { path, path64, hardlink, hardlink64 } = entry;
+    this.emit(entryLine({ path, path64, hardlink, hardlink64, ...same }));
+  }
+
+  private leaveOut(entry: Entry, message: string): void {
+    this.result.problems.push({ code: isGone(entry) ? 'Vanished' : 'Unreadable', path: entryPath(entry), message });
   }
 
   private stretches(count: number, isFirst: boolean): void {
@@ -167,11 +185,7 @@ class Merge {
         this.need(line.slice(from + 1, from + 65), line);
       if (isFirst) {
         const entry = parseEntry(line);
-        this.firsts.set(entry.path64 ?? entry.path ?? '', {
-          chunks: entry.chunks ?? [],
-          holes: entry.holes,
-          size: entry.size ?? '0',
-        });
+        this.firsts.set(entry.path64 ?? entry.path ?? '', entry);
       }
     }
     this.manifest.add(line);
@@ -230,4 +244,12 @@ function storedBy(run: string, batch: number, lane: number): Map<string, string>
     if (sealed) for (const [id] of pack.chunks) chunks.set(id, sealed.pack);
   }
   return chunks;
+}
+
+function isGone(entry: Entry): boolean {
+  try {
+    return lstatSync(entryPathBytes(entry), { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }

@@ -18,6 +18,8 @@ function threads(): Piscina {
     minThreads: 1,
     maxThreads: Math.max(2, Math.min(availableParallelism(), 8)),
     idleTimeout: 60_000,
+    // Lines and file names die young; without a limit each thread keeps tens of megabytes for them.
+    resourceLimits: { maxYoungGenerationSizeMb: 12 },
   });
   return pool;
 }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { SafeRoot } from '../../platform/restore-fs.js';
 import { Catalog } from '../../repository/catalog.js';
@@ -17,7 +18,7 @@ import {
 import { contentOf, type WriteResult, writePack } from '../../repository/restore/write-pack.js';
 import type { Root } from '../../repository/root.js';
 import type { RepositoryKey } from '../../repository/seal.js';
-import { readJson, writeJson } from './line-writer.js';
+import { readJson } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
 
 interface SnapshotTask {
@@ -41,13 +42,12 @@ export interface RestorePlanTask extends SnapshotTask {
   target: string;
   overwrite: Overwrite;
   scratch: string;
+  share: Share;
   key: RepositoryKey | undefined;
 }
 
-/** Plans a restore from the manifest packs in the scratch folder. A plan that is there is kept. */
+/** Plans a share of a restore from the manifest packs in the scratch folder. */
 export async function restorePlanTask(task: RestorePlanTask): Promise<RestorePlan> {
-  const known = readJson<RestorePlan>(planFiles.plan(task.scratch));
-  if (known) return known;
   const meter = new Meter(task.channel);
   return withSnapshot(task, async (catalog, root) => {
     const reader = new PackReader({
@@ -55,18 +55,17 @@ export async function restorePlanTask(task: RestorePlanTask): Promise<RestorePla
       stores: [],
       local: (pack) => planFiles.manifestPack(task.scratch, pack),
     });
-    const plan = await planRestore({
+    return planRestore({
       catalog,
       reader,
       root,
       paths: task.paths,
       target: task.target,
       overwrite: task.overwrite,
-      scratch: task.scratch,
+      scratch: planFiles.part(task.scratch, task.share.number),
+      share: task.share,
       tick: () => meter.check(),
     });
-    writeJson(planFiles.plan(task.scratch), plan);
-    return plan;
   });
 }
 
@@ -162,13 +161,23 @@ export function restoreDirsTask(task: PlannedTask & { share: Share | 'late' }): 
   return withRoot(plan, (root) => finishDirs(root, plan, task.scratch, task.share, () => meter.check()));
 }
 
+// Of a run it never changes, and with many packs it takes a while to read.
+let lastPlan: { id: string; plan: RestorePlan } | undefined;
+
 /** @throws HoldfastError SpoolLost when the scratch folder is gone. */
 export function planOf(scratch: string): RestorePlan {
-  const plan = readJson<RestorePlan>(planFiles.plan(scratch));
-  if (plan) return plan;
-  throw new HoldfastError('SpoolLost', `the restore's plan is gone from ${scratch}`, {
-    hint: 'Start the restore again.',
-  });
+  const file = planFiles.plan(scratch);
+  const stat = statSync(file, { throwIfNoEntry: false });
+  const id = `${file} ${stat?.ino} ${stat?.mtimeMs}`;
+  if (lastPlan?.id === id) return lastPlan.plan;
+  const plan = readJson<RestorePlan>(file);
+  if (!plan) {
+    throw new HoldfastError('SpoolLost', `the restore's plan is gone from ${scratch}`, {
+      hint: 'Start the restore again.',
+    });
+  }
+  lastPlan = { id, plan };
+  return plan;
 }
 
 function withRoot<T>(plan: RestorePlan, work: (root: SafeRoot) => T): T {

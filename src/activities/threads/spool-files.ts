@@ -56,7 +56,7 @@ export interface Segment {
 }
 
 export interface Problem {
-  code: 'Unreadable' | 'Vanished' | 'Changed' | 'Unsupported';
+  code: 'Unreadable' | 'Vanished' | 'Changed' | 'SymlinkSource';
   path: string;
   message: string;
 }
@@ -79,6 +79,8 @@ export interface LaneResult {
   packs: PlainPack[];
   problems: Problem[];
   problemsLeftOut: number;
+  /** How many of the problems, those left out included, are unreadable files. */
+  unreadable: number;
   files: number;
   read: number;
   fresh: number;

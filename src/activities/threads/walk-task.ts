@@ -8,6 +8,7 @@ import { type Entry, entryHead, entryLine, parseEntry, xattrPairs } from '../../
 import { readLines } from '../../repository/lines.js';
 import { Scope } from '../../repository/scope.js';
 import { type FilesOptions, type WalkedEntry, walkFiles } from '../../sources/files/walk.js';
+import type { Report } from '../../sources/source.js';
 import { threadCatalog } from './catalogs.js';
 import { LineWriter } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
@@ -180,15 +181,13 @@ export function walkTask(task: WalkTask): WalkResult {
     identical: false,
   };
   let copied = 0;
-  const report = (problem: { code: string; path: string; message: string }): void => {
-    if (problem.code === 'Vanished') result.vanished++;
-    else result.unreadable++;
-    problems.add(
-      JSON.stringify({ code: problem.code, path: problem.path, message: problem.message } satisfies Omit<
-        Problem,
-        'code'
-      > & { code: string }),
-    );
+  const report: Report = (problem) => {
+    const { path, message } = problem;
+    // What became something else while it was looked at is left out like what can't be read.
+    const code = problem.code === 'Changed' ? 'Unreadable' : problem.code;
+    if (code === 'Vanished') result.vanished++;
+    else if (code === 'Unreadable') result.unreadable++;
+    problems.add(JSON.stringify({ code, path, message } satisfies Problem));
   };
 
   try {

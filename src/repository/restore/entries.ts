@@ -22,18 +22,27 @@ export interface LostPart {
   message: string;
 }
 
+/** Consecutive parts of one source's manifest, with their neighbours where they are not all of it. */
+export interface Stretch {
+  parts: readonly ManifestPart[];
+  before?: ManifestPart | undefined;
+  after?: ManifestPart | undefined;
+}
+
 /** The wanted entries of one source's manifest, in order. */
 class Cursor {
   current: PathEntry | undefined;
   private lines: string[] = [];
   private at = 0;
   private part = 0;
-  private last: string | Buffer | undefined;
 
+  /** `last`: what comes right before. */
   constructor(
     private readonly parts: readonly ManifestPart[],
+    private readonly after: ManifestPart | undefined,
     private readonly read: (part: ManifestPart, next: ManifestPart | undefined) => Promise<string[]>,
     private readonly filter: PathFilter,
+    private last: string | Buffer | undefined,
   ) {}
 
   /** Moves on within what is in memory; false when more has to be read first. */
@@ -41,7 +50,7 @@ class Cursor {
     while (this.at < this.lines.length) {
       const line = this.lines[this.at++]!;
       const entry = parseEntry(line);
-      const path = entry.path64 === undefined ? (entry.path ?? '') : Buffer.from(entry.path64, 'base64');
+      const path = pathOf(entry);
       if (this.last !== undefined && comparePaths(path, this.last) <= 0) {
         throw unsafeEntry(path, 'is named twice or out of order');
       }
@@ -59,7 +68,7 @@ class Cursor {
   async refill(): Promise<boolean> {
     const part = this.parts[this.part++];
     if (part === undefined) return false;
-    this.lines = await this.read(part, this.parts[this.part]);
+    this.lines = await this.read(part, this.parts[this.part] ?? this.after);
     this.at = 0;
     return true;
   }
@@ -71,15 +80,17 @@ class Cursor {
 
 /**
  * Calls `take` with the wanted entries of several sources, in path order; a path that two sources have comes from the
- * first. What can't be read is told to `lost` and left out.
+ * first. Before that `resume` gets the entry that comes before a stretch. What can't be read is told to `lost` and left
+ * out.
  * @throws HoldfastError TargetUnsafe when a manifest is not in order.
  */
 export async function forEachEntry(
   reader: PackReader,
   scope: Scope,
-  manifests: readonly (readonly ManifestPart[])[],
+  manifests: readonly Stretch[],
   filter: PathFilter,
   take: (entry: PathEntry) => void,
+  resume: (last: PathEntry) => void,
   lost: (part: LostPart) => void,
 ): Promise<void> {
   const read = async (part: ManifestPart, next: ManifestPart | undefined): Promise<string[]> => {
@@ -92,7 +103,12 @@ export async function forEachEntry(
       return [];
     }
   };
-  const cursors = manifests.map((parts) => new Cursor(filter.select(parts), read, filter));
+  const cursors: Cursor[] = [];
+  for (const { parts, before, after } of manifests) {
+    const last = before && (await lastOf(reader, scope, before));
+    if (last) resume(last);
+    cursors.push(new Cursor(filter.select(parts), after, read, filter, last?.path));
+  }
   await Promise.all(cursors.map((cursor) => cursor.advance()));
   const only = cursors.length === 1 ? cursors[0] : undefined;
   if (only) {
@@ -112,5 +128,21 @@ export async function forEachEntry(
     if (last === undefined || comparePaths(next.current.path, last) !== 0) take(next.current);
     last = next.current.path;
     if (!next.step()) await next.advance();
+  }
+}
+
+const pathOf = (entry: Entry): string | Buffer =>
+  entry.path64 === undefined ? (entry.path ?? '') : Buffer.from(entry.path64, 'base64');
+
+/** A part's last entry; undefined when it can't be had, which whoever has that part to plan reports. */
+async function lastOf(reader: PackReader, scope: Scope, part: ManifestPart): Promise<PathEntry | undefined> {
+  try {
+    const line = (await readPart(reader, scope, part)).at(-1);
+    const entry = line === undefined ? undefined : parseEntry(line);
+    return entry && { path: pathOf(entry), entry, leads: false };
+  } catch (error) {
+    if (error instanceof HoldfastError && (error.code === 'IntegrityMismatch' || error.code === 'ObjectMissing'))
+      return undefined;
+    throw error;
   }
 }

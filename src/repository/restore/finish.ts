@@ -1,8 +1,6 @@
 import { errnoOf, HoldfastError } from '../../errors.js';
 import type { SafeRoot } from '../../platform/restore-fs.js';
 import type { RelativePath } from '../../platform/restore-path.js';
-import { readLines } from '../lines.js';
-import { readLinesBackward } from './lines-backward.js';
 import { toSet } from './owners.js';
 import {
   loadPath,
@@ -10,12 +8,12 @@ import {
   type PlannedDir,
   type PlannedLarge,
   type PlannedLink,
-  planFiles,
   type RestorePlan,
   type Share,
   shareOf,
   type Tally,
 } from './plan-files.js';
+import { largeLines, lateLines, planLines } from './plan-lines.js';
 import { fail, newTally, note, warn } from './tally.js';
 import { failureOf, publishNew, removeIfThere } from './write-pack.js';
 
@@ -46,11 +44,10 @@ export function finishRestore(request: FinishRequest): Tally {
     for (const { code, message } of list) warn(tally, code, message, `/${path.toString()}`);
   };
 
-  let number = 0;
-  for (const line of plan.large > 0 ? readLines(planFiles.large(scratch)) : []) {
+  for (const [line, number] of largeLines(scratch, plan)) {
     const large = JSON.parse(line) as PlannedLarge;
     const rel = loadPath(large.path);
-    const why = lost.get(number++);
+    const why = lost.get(number);
     attempt(rel, true, () => {
       const temp = loadPath(large.temp);
       if (why !== undefined) {
@@ -62,7 +59,7 @@ export function finishRestore(request: FinishRequest): Tally {
       tally.restored++;
     });
   }
-  for (const line of plan.links > 0 ? readLines(planFiles.links(scratch)) : []) {
+  for (const line of planLines(scratch, plan, 'links')) {
     const link = JSON.parse(line) as PlannedLink;
     const rel = loadPath(link.path);
     attempt(rel, link.kind === 'hardlink', () => {
@@ -111,12 +108,12 @@ export function finishDirs(
     }
   };
   if (share === 'late') {
-    for (const line of plan.late > 0 ? readLinesBackward(planFiles.late(scratch)) : []) apply(line);
+    for (const line of lateLines(scratch, plan)) apply(line);
     return tally;
   }
   const { from, to } = shareOf(share, plan.dirs);
   let number = 0;
-  for (const line of from < to ? readLines(planFiles.dirs(scratch)) : []) {
+  for (const line of from < to ? planLines(scratch, plan, 'dirs') : []) {
     if (number++ < from) continue;
     if (number > to) break;
     apply(line);

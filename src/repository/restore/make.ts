@@ -2,17 +2,16 @@ import { closeSync, ftruncateSync } from 'node:fs';
 import { errnoOf } from '../../errors.js';
 import type { SafeRoot } from '../../platform/restore-fs.js';
 import type { RelativePath } from '../../platform/restore-path.js';
-import { readLines } from '../lines.js';
 import {
   loadPath,
   type PlannedDir,
   type PlannedLarge,
-  planFiles,
   type RestorePlan,
   type Share,
   shareOf,
   type Tally,
 } from './plan-files.js';
+import { planLines } from './plan-lines.js';
 import { newTally, note } from './tally.js';
 import { failureOf } from './write-pack.js';
 
@@ -26,7 +25,7 @@ export function makeTree(root: SafeRoot, plan: RestorePlan, scratch: string, sha
   const { from, to } = shareOf(share, plan.dirs);
   let number = 0;
   if (from < to) {
-    for (const line of readLines(planFiles.dirs(scratch))) {
+    for (const line of planLines(scratch, plan, 'dirs')) {
       if (number++ < from) continue;
       if (number > to) break;
       tick?.();
@@ -56,7 +55,7 @@ function makeDirectory(root: SafeRoot, rel: RelativePath, mode: number): void {
 /** Makes the large files in their full size and without content. May be repeated. */
 export function makeLarge(root: SafeRoot, plan: RestorePlan, scratch: string, tick?: () => void): void {
   if (plan.large > 0) {
-    for (const line of readLines(planFiles.large(scratch))) {
+    for (const line of planLines(scratch, plan, 'large')) {
       tick?.();
       const large = JSON.parse(line) as PlannedLarge;
       try {

@@ -6,15 +6,18 @@ export const planFiles = {
   /** Stored bytes of a manifest pack. */
   manifestPack: (scratch: string, pack: string) => path.join(scratch, 'manifest', pack),
   plan: (scratch: string) => path.join(scratch, 'plan.json'),
+  /** What one of the threads that plan side by side has written. */
+  part: (scratch: string, part: number) => path.join(scratch, `plan-${part}`),
   made: (scratch: string) => path.join(scratch, 'made.json'),
-  dirs: (scratch: string) => path.join(scratch, 'dirs'),
+  dirs: (part: string) => path.join(part, 'dirs'),
+  // These lie in a part.
   /** Directories that lock their owner out, again. */
-  late: (scratch: string) => path.join(scratch, 'late'),
+  late: (part: string) => path.join(part, 'late'),
   /** Symlinks, devices, FIFOs and hardlinks. */
-  links: (scratch: string) => path.join(scratch, 'links'),
+  links: (part: string) => path.join(part, 'links'),
   /** Files that come from several packs. */
-  large: (scratch: string) => path.join(scratch, 'large'),
-  pack: (scratch: string, number: number) => path.join(scratch, 'packs', String(number)),
+  large: (part: string) => path.join(part, 'large'),
+  pack: (part: string, number: number) => path.join(part, 'packs', String(number)),
   /** What a slice of packs has done so far, a line per pack. */
   journal: (scratch: string, slice: number) => path.join(scratch, `journal-${slice}`),
   finished: (scratch: string) => path.join(scratch, 'finished.json'),
@@ -74,7 +77,7 @@ export interface PlannedFile {
   meta: PlannedMetadata;
 }
 export interface PlannedPieces {
-  /** Line number in `large`. */
+  /** Line number in `large`, times the number of parts, plus the part. */
   large: number;
   temp: StoredPath;
   chunks: PlannedChunk[];
@@ -105,6 +108,8 @@ export interface PlannedLink {
 export interface PlannedPack {
   /** SHA-256 of the stored bytes; empty for files without content. */
   pack: string;
+  /** Where its lines are: part, and number there. */
+  at: [part: number, number: number][];
   files: number;
   bytes: number;
 }
@@ -133,6 +138,8 @@ export interface RestorePlan {
   /** Nanoseconds since 1970 when planning began. */
   startedNs: string;
   packs: PlannedPack[];
+  /** Number of parts. */
+  parts: number;
   dirs: number;
   /** Directories with metadata to be set after the others'. */
   late: number;
@@ -141,6 +148,8 @@ export interface RestorePlan {
   /** Regular files the snapshot has within the wanted paths, hardlinks included. */
   files: number;
   bytes: number;
+  /** Bytes to be written, at most. */
+  needed: number;
   tally: Tally;
 }
 

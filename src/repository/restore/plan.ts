@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import { SafeRoot } from '../../platform/restore-fs.js';
@@ -9,7 +9,7 @@ import type { Entry } from '../entry.js';
 import type { PackReader } from '../reader.js';
 import type { ManifestPart, Root } from '../root.js';
 import { ChunkFinder } from './chunk-finder.js';
-import { forEachEntry, type PathEntry } from './entries.js';
+import { forEachEntry, type PathEntry, type Stretch } from './entries.js';
 import { matchesContent, placeChunks } from './file-content.js';
 import { LineBuffers } from './line-buffers.js';
 import { Owners } from './owners.js';
@@ -26,6 +26,8 @@ import {
   type PlannedPieces,
   planFiles,
   type RestorePlan,
+  type Share,
+  shareOf,
   storePath,
 } from './plan-files.js';
 import { fail, newTally, note, warn } from './tally.js';
@@ -40,7 +42,10 @@ export interface PlanRequest {
   paths: readonly string[];
   target: string;
   overwrite: Overwrite;
+  /** The part's own folder. */
   scratch: string;
+  /** Which share of the manifest to plan; more than one only where `partsFor` says so. */
+  share: Share;
   /** Called for every entry: counts progress, throws when it is to stop. */
   tick?: (entry: Entry) => void;
 }
@@ -49,13 +54,12 @@ export interface PlanRequest {
 const wholeLimit = 48 * 1024 * 1024;
 
 /**
- * Reads the manifest and writes the restore's plan to the scratch folder. Touches nothing in the target.
- * @throws HoldfastError PathUnknown, TargetUnsafe for a manifest that can't be trusted, TargetFull.
+ * Reads the manifest and writes its part of the restore's plan to the scratch folder. Touches nothing in the target.
+ * @throws HoldfastError PathUnknown, TargetUnsafe for a manifest that can't be trusted.
  */
 export async function planRestore(request: PlanRequest): Promise<RestorePlan> {
   const { root, scratch } = request;
-  rmSync(path.join(scratch, 'packs'), { recursive: true, force: true });
-  for (const file of ['dirs', 'late', 'links', 'large'] as const) rmSync(planFiles[file](scratch), { force: true });
+  rmSync(scratch, { recursive: true, force: true });
   mkdirSync(path.join(scratch, 'packs'), { recursive: true, mode: 0o700 });
   const filter = new PathFilter(request.paths);
   const planner = new Planner(request);
@@ -63,12 +67,12 @@ export async function planRestore(request: PlanRequest): Promise<RestorePlan> {
     const named = root.sources.map((source) => ({ source, manifest: source.manifest }));
     const inPlace = named.filter(({ source }) => landsInPlace(source.type));
     await planner.run(
-      inPlace.map(({ manifest }) => manifest),
+      inPlace.map(({ manifest }) => stretchOf(manifest, request.share)),
       filter,
       undefined,
     );
     for (const { source, manifest } of named) {
-      if (!landsInPlace(source.type)) await planner.run([manifest], filter, source.name);
+      if (!landsInPlace(source.type)) await planner.run([{ parts: manifest }], filter, source.name);
     }
     filter.check(root.id);
     return planner.finish();
@@ -79,6 +83,11 @@ export async function planRestore(request: PlanRequest): Promise<RestorePlan> {
 
 /** Files and SQLite databases go to their own paths, dumps below `.holdfast`. */
 const landsInPlace = (type: string): boolean => type === 'files' || type === 'sqlite';
+
+function stretchOf(parts: readonly ManifestPart[], share: Share): Stretch {
+  const { from, to } = shareOf(share, parts.length);
+  return { parts: parts.slice(from, to), before: parts[from - 1], after: parts[to] };
+}
 
 class Planner {
   private readonly id = randomBytes(6).toString('hex');
@@ -112,11 +121,7 @@ class Planner {
     this.target?.close();
   }
 
-  async run(
-    manifests: readonly (readonly ManifestPart[])[],
-    filter: PathFilter,
-    within: string | undefined,
-  ): Promise<void> {
+  async run(manifests: readonly Stretch[], filter: PathFilter, within: string | undefined): Promise<void> {
     this.tree = new TargetTree(this.target);
     await forEachEntry(
       this.request.reader,
@@ -124,6 +129,12 @@ class Planner {
       manifests,
       filter,
       (entry) => this.take(entry, filter, within),
+      ({ path: source, entry }) => {
+        const rel = targetOf(source, within);
+        this.tree.enter(rel, () => undefined);
+        if (entry.type !== 'dir') this.tree.pushOther(rel, entry.type);
+        else this.tree.pushDir(rel, this.target?.lstat(rel)?.isDirectory() === true, undefined);
+      },
       ({ from, to, message }) => {
         const until = to === undefined ? 'the end' : `before ${to}`;
         fail(this.tally, { path: from, message: `this and what follows up to ${until} can't be listed: ${message}` });
@@ -317,7 +328,7 @@ class Planner {
       this.addToPack(number, JSON.stringify(file), content);
       return;
     }
-    const number = this.large++;
+    const number = this.large++ * this.request.share.of + this.request.share.number;
     const temp = storePath(besides(rel, `.holdfast-${this.id}-${number}`));
     const pieces = new Map<number, PlannedChunk[]>();
     for (const { pack, chunk } of chunks) {
@@ -341,7 +352,12 @@ class Planner {
   private packNumber(pack: string): number {
     const number = this.finder.use(pack);
     while (this.packs.length <= number)
-      this.packs.push({ pack: this.finder.packs[this.packs.length] ?? '', files: 0, bytes: 0 });
+      this.packs.push({
+        pack: this.finder.packs[this.packs.length] ?? '',
+        at: [[this.request.share.number, this.packs.length]],
+        files: 0,
+        bytes: 0,
+      });
     return number;
   }
 
@@ -360,7 +376,6 @@ class Planner {
 
   finish(): RestorePlan {
     this.out.flush();
-    checkSpace(this.request.target, this.needed);
     return {
       id: this.id,
       snapshot: this.request.root.id,
@@ -375,6 +390,8 @@ class Planner {
       large: this.large,
       files: this.files,
       bytes: this.bytes,
+      needed: this.needed,
+      parts: this.request.share.of,
       tally: this.tally,
     };
   }
@@ -398,24 +415,4 @@ function isDirectory(target: string): boolean {
   throw new HoldfastError('TargetUnsafe', `the target ${target} is not a directory`, {
     hint: 'Name a directory, or one that does not exist yet.',
   });
-}
-
-/** @throws HoldfastError TargetFull when the content can't fit. */
-function checkSpace(target: string, bytes: number): void {
-  let folder = path.resolve(target);
-  for (;;) {
-    try {
-      const { bavail, bsize } = statfsSync(folder);
-      const free = bavail * bsize;
-      if (free >= bytes) return;
-      const mib = (value: number): string => `${Math.ceil(value / 1048576)} MiB`;
-      throw new HoldfastError('TargetFull', `${folder} has ${mib(free)} free, and the restore needs ${mib(bytes)}`, {
-        hint: 'Free some space, restore elsewhere, or name the paths you need.',
-        retryable: false,
-      });
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT' || path.dirname(folder) === folder) throw error;
-      folder = path.dirname(folder);
-    }
-  }
 }

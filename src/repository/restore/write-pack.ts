@@ -2,7 +2,6 @@ import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import type { NewFile, SafeRoot } from '../../platform/restore-fs.js';
 import type { RelativePath } from '../../platform/restore-path.js';
-import { readLines } from '../lines.js';
 import { chunkAt } from '../reader.js';
 import { matchesContent } from './file-content.js';
 import { toSet } from './owners.js';
@@ -13,10 +12,10 @@ import {
   type PlannedChunk,
   type PlannedFile,
   type PlannedPieces,
-  planFiles,
   type RestorePlan,
   type Tally,
 } from './plan-files.js';
+import { packLines } from './plan-lines.js';
 import { fail, newTally, warn } from './tally.js';
 
 export interface WriteRequest {
@@ -63,7 +62,7 @@ export function writePack(request: WriteRequest): WriteResult {
   const lost: WriteResult['lost'] = [];
   const started = BigInt(plan.startedNs);
   let line = 0;
-  for (const text of readLines(planFiles.pack(scratch, number))) {
+  for (const text of packLines(scratch, plan, number)) {
     line++;
     const planned = JSON.parse(text) as PlannedFile | PlannedPieces;
     try {
