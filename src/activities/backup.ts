@@ -4,7 +4,7 @@ import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { signInput, verifyInput } from './auth.js';
 import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
-import { type CommitAnswer, commitRun } from './commit.js';
+import { type CommitAnswer, commitRun, type SendProgress } from './commit.js';
 import { type DeliverAnswer, deliver } from './deliver.js';
 import { asFailure } from './failures.js';
 import { type FinishRequest, finish } from './finish.js';
@@ -84,10 +84,11 @@ export function createBackupActivities(host: Host) {
     phase: Phase,
     destination: string,
     what: string,
-    work: (signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>,
+    work: (signal: AbortSignal, onProgress: SendProgress) => Promise<T>,
   ): Promise<T> => {
     const signal = Context.current().cancellationSignal;
     let stored = 0;
+    let landed = 0;
     return alone(what, async () => {
       signal.throwIfAborted();
       return heartbeating(
@@ -95,12 +96,14 @@ export function createBackupActivities(host: Host) {
         undefined,
         () => ({ destination, stored }),
         () =>
-          work(signal, (bytes) => {
+          work(signal, (bytes, whole = 0) => {
             stored += bytes;
+            landed += whole;
           }),
       );
     }).catch((error: unknown) => {
-      throw asFailure(error, stored);
+      // Half an object is no progress: a full disk takes half of one again and again.
+      throw asFailure(error, landed);
     });
   };
 

@@ -170,7 +170,7 @@ async function decide(
     stores.map(async (store) => {
       try {
         await claimRepository(host, jobName, store, keyFile, { takeOver: options.takeOver === true }, signal);
-        listed.set(store.name, await syncFrom(store, key, catalog, signal));
+        listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository));
       } catch (error) {
         const failure = asHoldfast(error);
         if (failure.code === 'RepositoryMismatch' || failure.code === 'RepositoryOwned') throw failure;
@@ -201,9 +201,10 @@ async function decide(
     job.mode,
     options,
     job.sources.map((source) => source.name),
+    request.restart > 0,
   );
   const ownIndex = newObjectId();
-  if (basis.indexes.length > 0 || !options.full) adoptLeftovers(catalog, basis, ownIndex);
+  if (basis.indexes.length > 0 || !options.full || request.restart > 0) adoptLeftovers(catalog, basis, ownIndex);
   return {
     run: request.run,
     restart: request.restart,
@@ -245,6 +246,7 @@ function chooseBasis(
   configured: SnapshotMode,
   options: BackupInput['options'],
   sources: string[],
+  again: boolean,
 ): Basis {
   const rows = catalog.snapshots();
   const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : configured;
@@ -258,8 +260,8 @@ function chooseBasis(
   if (!base) {
     // A generation begun by a run that did not finish is taken up again, with what it stored.
     const left = catalog.get('generation');
-    const unfinished =
-      left !== undefined && left !== '' && !options.full && rows.every((row) => row.root.generation !== left);
+    const own = !options.full || again;
+    const unfinished = left !== undefined && left !== '' && own && rows.every((row) => row.root.generation !== left);
     const generation = unfinished ? left : randomUUID();
     catalog.set('generation', generation);
     return { mode: 'full', generation, indexes: [], parents: {} };

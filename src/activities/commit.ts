@@ -23,6 +23,9 @@ export interface CommitAnswer {
   healedBytes: number;
 }
 
+/** Told of bytes as they are sent, and of those whose object is whole at the destination. */
+export type SendProgress = (sent: number, landed?: number) => void;
+
 /** Where a missing object may come from. */
 export interface Suppliers {
   /** A local file with the pack's stored bytes. */
@@ -41,7 +44,7 @@ export async function commitRun(
   context: RunContext,
   destination: string,
   signal: AbortSignal,
-  onProgress: (bytes: number) => void,
+  onProgress: SendProgress,
 ): Promise<CommitAnswer> {
   const prepared = await prepareObjects(context);
   const store = await context.store(destination);
@@ -116,7 +119,7 @@ export async function settle(
   indexes: readonly string[],
   suppliers: Suppliers,
   signal: AbortSignal,
-  onProgress: (bytes: number) => void,
+  onProgress: SendProgress,
 ): Promise<CommitAnswer> {
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
@@ -131,6 +134,7 @@ export async function settle(
   for (const pack of missing) {
     signal.throwIfAborted();
     const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+    onProgress(0, bytes);
     catalog.addPresence(store.name, packName(pack), bytes);
     answer.healed++;
     answer.healedBytes += bytes;
@@ -195,7 +199,7 @@ async function heal(
   pack: string,
   suppliers: Suppliers,
   signal: AbortSignal,
-  onProgress: (bytes: number) => void,
+  onProgress: SendProgress,
 ): Promise<number> {
   const local = suppliers.spoolFile(pack);
   if (local !== undefined) {

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
-import { commitRun } from './commit.js';
+import { commitRun, type SendProgress } from './commit.js';
 import type { Host } from './host.js';
 import { RunContext, runFolder } from './run-context.js';
 
@@ -15,7 +15,7 @@ export async function deliver(
   job: string,
   destination: string,
   signal: AbortSignal,
-  onProgress: (bytes: number) => void,
+  onProgress: SendProgress,
 ): Promise<DeliverAnswer> {
   const delivered: string[] = [];
   for (const run of host.history.owed(job, destination)) {

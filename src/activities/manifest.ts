@@ -132,7 +132,8 @@ async function parentManifest(context: RunContext, source: SourcePlan): Promise<
 const needsFile = (context: RunContext, snapshot: string, source: string): string =>
   path.join(context.host.manifestFolder(context.begun.job), `${snapshot}-${source}.needs.json`);
 
-const isUnreadable = (problem: Problem): boolean => problem.code === 'Unreadable';
+/** A source that is a symlink stores the link alone: what it points to counts as not read. */
+const isUnreadable = (problem: Problem): boolean => problem.code === 'Unreadable' || problem.code === 'SymlinkSource';
 
 /** Every problem the walk and the lanes met, first ones first; `more` counts those beyond `limit`. */
 export function collectProblems(

@@ -78,7 +78,7 @@ export async function openRepository(
     for (const { store, file: there } of reachable) {
       try {
         if (there.repository !== file.repository) throw otherRepository(store, there, file);
-        const { objects, damaged } = await syncFrom(store, key, catalog, signal);
+        const { objects, damaged } = await syncFrom(store, key, catalog, signal, file.repository);
         listed.set(store.name, objects);
         for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
       } catch (error) {

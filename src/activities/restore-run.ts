@@ -240,7 +240,10 @@ async function restorePack(
   if (pack === '') return tasks.run('restorePackTask', task);
   try {
     const stored = await readerOf(step, repository, noticed).fetch(pack);
-    return await tasks.run('restorePackTask', { ...task, stored });
+    // Handed over, not copied: it is the thread's alone from here.
+    const { buffer } = stored;
+    const whole = stored.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer;
+    return await tasks.run('restorePackTask', { ...task, stored }, whole ? [buffer] : []);
   } catch (error) {
     if (!isLost(error, attempt.patient)) throw error;
     const message = error instanceof Error ? error.message : String(error);
@@ -288,6 +291,7 @@ function readerOf(step: RestoreStep, { catalog, stores, key }: RestoreRepository
     stores,
     signal: step.signal,
     holders: (name) => catalog.holders(name),
+    sizeOf: (pack) => catalog.packSizes([pack]).get(pack),
     onProblem: (problem) => noteProblem(noticed, problem),
   });
 }

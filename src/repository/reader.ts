@@ -30,6 +30,8 @@ export interface PackReaderOptions {
   local?: (pack: string) => string;
   /** Destinations known to hold an object: they are asked before the others. */
   holders?: (name: string) => string[];
+  /** A pack's stored bytes by number, where known: a longer object is damaged, and takes no more memory than that. */
+  sizeOf?: (pack: string) => number | undefined;
   /** Told of every pack that a destination should have had. */
   onProblem?: (problem: PackProblem) => void;
   /** Decompressed packs kept at most, bytes; default 96 MiB. The newest is kept whatever its size. */
@@ -86,7 +88,7 @@ export class PackReader {
     for (const store of this.inOrder(name)) {
       this.options.signal?.throwIfAborted();
       try {
-        const stored = await this.download(store, name);
+        const stored = await this.download(store, name, this.options.sizeOf?.(pack));
         if (stored.sha256 === pack) return stored.bytes;
         problems.push({
           destination: store.name,
@@ -177,20 +179,27 @@ export class PackReader {
     return [...stores].sort((a, b) => Number(known.has(b.name)) - Number(known.has(a.name)));
   }
 
-  private async download(store: Store, name: string): Promise<{ bytes: Buffer; sha256: string }> {
+  private async download(
+    store: Store,
+    name: string,
+    expected: number | undefined,
+  ): Promise<{ bytes: Buffer; sha256: string }> {
     const { signal } = this.options;
+    const whole = expected === undefined ? undefined : Buffer.allocUnsafeSlow(expected);
     const parts: Buffer[] = [];
     const hash = createHash('sha256');
     let size = 0;
     for await (const part of await store.destination.get(store.key(name), signal ? { signal } : {})) {
       const bytes = part as Buffer;
-      size += bytes.length;
-      if (size > storedLimit) {
-        throw new HoldfastError('IntegrityMismatch', `${store.name}: ${store.key(name)} is larger than any pack`);
+      if (size + bytes.length > Math.min(storedLimit, expected ?? storedLimit)) {
+        throw new HoldfastError('IntegrityMismatch', `${store.name}: ${store.key(name)} is damaged: it is too long`);
       }
       hash.update(bytes);
-      parts.push(bytes);
+      if (whole) bytes.copy(whole, size);
+      else parts.push(bytes);
+      size += bytes.length;
     }
+    if (whole) return { bytes: whole.subarray(0, size), sha256: hash.digest('hex') };
     return { bytes: parts.length === 1 ? parts[0]! : Buffer.concat(parts, size), sha256: hash.digest('hex') };
   }
 

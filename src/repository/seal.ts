@@ -106,7 +106,9 @@ export async function openBytes(
 ): Promise<Buffer> {
   if (!key) return Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
   const expected = contextOf(key.repository, kind, name);
-  const parts: Buffer[] = [];
+  // What is decrypted is always shorter. One buffer at once: parts and their concatenation would take twice the memory.
+  const plain = Buffer.allocUnsafeSlow(stored.length);
+  let length = 0;
   let context: Record<string, string> | undefined;
   try {
     const stream = client().decryptStream(keyringOf(key), { maxBodySize: frameLength });
@@ -114,7 +116,7 @@ export async function openBytes(
       context = { ...header.encryptionContext };
     });
     await pipeline(Readable.from(pieces(stored)), stream, async (source) => {
-      for await (const part of source as AsyncIterable<Buffer>) parts.push(part);
+      for await (const part of source as AsyncIterable<Buffer>) length += part.copy(plain, length);
     });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -128,7 +130,7 @@ export async function openBytes(
       hint: 'Somebody renamed, swapped or copied it here; restore it from another destination.',
     });
   }
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  return plain.subarray(0, length);
 }
 
 function* pieces(data: Uint8Array): Generator<Buffer> {

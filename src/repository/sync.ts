@@ -25,6 +25,7 @@ export async function syncFrom(
   key: RepositoryKey | undefined,
   catalog: Catalog,
   signal?: AbortSignal,
+  repository: string | undefined = key?.repository,
 ): Promise<SyncResult> {
   const objects = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) objects.set(name, size);
@@ -39,7 +40,7 @@ export async function syncFrom(
       if (snapshot !== undefined && !known.has(snapshot)) {
         const json = await store.readMeta(key, 'snapshot', name, rootLimit, signal);
         const root = parseRoot(json, `${store.name}: ${name}`);
-        if (root.id !== snapshot || (key && root.repository !== key.repository)) {
+        if (root.id !== snapshot || (repository !== undefined && root.repository !== repository)) {
           throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is the root of another snapshot`);
         }
         catalog.putSnapshot({ id: root.id, seq: root.seq, name, sha256: rootHash(json), root });

@@ -281,7 +281,10 @@ class BackupRun {
   }
 
   private async storeBatch(batch: number): Promise<void> {
-    const compressed = await this.activities.compress({ ...this.ref, batch });
+    const compressed = await this.activities.compress.executeWithOptions(
+      { summary: `batch ${batch + 1} of ${this.batches}` },
+      [{ ...this.ref, batch }],
+    );
     this.totals.readBytes += compressed.read;
     this.totals.newBytes += compressed.fresh;
     this.totals.unreadable += compressed.unreadable;
@@ -291,7 +294,9 @@ class BackupRun {
   }
 
   private async sealAndSend(group: string): Promise<void> {
-    const sealed = await this.activities.encrypt({ ...this.ref, group });
+    const sealed = await this.activities.encrypt.executeWithOptions({ summary: groupText(group) }, [
+      { ...this.ref, group },
+    ]);
     this.totals.storedBytes += sealed.bytes;
     await Promise.all(this.targets.map((target) => this.send(target, group)));
   }
@@ -305,7 +310,9 @@ class BackupRun {
     }
     try {
       const upload = target.misses > 0 ? this.activities.uploadOnce : this.activities.upload;
-      const sent = await upload({ ...this.ref, group, destination: target.name });
+      const sent = await upload.executeWithOptions({ summary: `${groupText(group)} to ${target.name}` }, [
+        { ...this.ref, group, destination: target.name },
+      ]);
       target.packs += sent.packs;
       target.bytes += sent.bytes;
       target.notBefore = 0;
@@ -350,7 +357,9 @@ class BackupRun {
     let deadline = Date.now() + target.giveUpAfterMs;
     for (let attempt = 0; ; attempt++) {
       try {
-        const committed = await this.activities.commit({ ...this.ref, destination: target.name });
+        const committed = await this.activities.commit.executeWithOptions({ summary: `to ${target.name}` }, [
+          { ...this.ref, destination: target.name },
+        ]);
         target.state = target.misses > 0 || committed.healed > 0 ? 'healed' : 'stored';
         target.packs += committed.healed;
         target.bytes += committed.healedBytes;
@@ -402,7 +411,9 @@ class BackupRun {
     this.enter('prune');
     for (const target of this.targets) {
       try {
-        await this.activities.prune({ ...this.ref, destination: target.name });
+        await this.activities.prune.executeWithOptions({ summary: `at ${target.name}` }, [
+          { ...this.ref, destination: target.name },
+        ]);
       } catch (error) {
         if (isCancellation(error)) throw error;
         this.warnings.push({ code: 'PruneFailed', message: `${target.name}: ${reasonOf(error).message}` });
@@ -476,7 +487,7 @@ class BackupRun {
     this.phase = 'notify';
     for (const name of this.notifiers) {
       try {
-        await this.activities.notify({ ...this.ref, name });
+        await this.activities.notify.executeWithOptions({ summary: name }, [{ ...this.ref, name }]);
       } catch (error) {
         const reason = reasonOf(error).message.slice(0, 300);
         await this.activities.noteUnsent({ ...this.ref, name, reason }).catch(() => undefined);
@@ -496,7 +507,13 @@ class BackupRun {
 
   private answer(): BackupStatusAnswer {
     const status: RunStatus =
-      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.paused && holdable.has(this.phase) ? 'paused' : 'running';
+      this.status !== 'running'
+        ? this.status
+        : this.queued
+          ? 'queued'
+          : this.paused && holdable.has(this.phase)
+            ? 'paused'
+            : 'running';
     return {
       run: this.id,
       job: this.input.job,
@@ -560,3 +577,6 @@ export function reasonOf(error: unknown): Reason {
     workerLost: cause instanceof TimeoutFailure,
   };
 }
+
+/** A group of packs as the Web UI names it. */
+const groupText = (group: string): string => (group === 'manifest' ? 'manifest' : `batch ${Number(group) + 1}`);

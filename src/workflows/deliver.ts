@@ -1,4 +1,9 @@
-import { ActivityFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  TimeoutFailure,
+  WorkflowExecutionAlreadyStartedError,
+} from '@temporalio/common';
 import {
   condition,
   continueAsNew,
@@ -14,7 +19,7 @@ import {
 } from '@temporalio/workflow';
 import type { DeliverInput } from '../activities/backup.js';
 import { activitiesOf } from './activities.js';
-import { deliverId } from './types.js';
+import { deliverId, workerLost } from './types.js';
 
 export const moreSignal = defineSignal('more');
 
@@ -36,6 +41,7 @@ export async function deliver(input: DeliverInput): Promise<void> {
       if (left === 0 && !more) return;
     } catch (error) {
       if (isCancellation(error)) throw error;
+      if (isWorkerLost(error)) continue;
       const reason = error instanceof ActivityFailure && error.cause ? error.cause.message : String(error);
       setCurrentDetails(`waiting for **${input.destination}**: ${reason}`);
       const wait = Math.min(2000 * 2 ** Math.min(attempt, 10), longestWaitMs);
@@ -44,6 +50,12 @@ export async function deliver(input: DeliverInput): Promise<void> {
   }
   await sleep(0);
   await continueAsNew<typeof deliver>(input);
+}
+
+/** The worker died or was stopped: the destination has not been tried. */
+function isWorkerLost(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && cause.type === workerLost);
 }
 
 /** Starts the delivery to a destination, or tells the one that runs that there is more. */

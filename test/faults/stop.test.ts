@@ -12,10 +12,10 @@ let arena: Arena;
 beforeAll(async () => {
   arena = await Arena.make({ bandwidth: '4MB/s' });
   makeTree(arena.host.source, random, { small: 40, big: 1 });
-  // Eight batches with little to read in each.
+  // Six batches with little to read in each.
   const fd = openSync(join(arena.host.source, 'sparse'), 'w');
-  ftruncateSync(fd, 8 * batch);
-  for (let i = 0; i < 8; i++) writeSync(fd, random.bytes(2_000_000), 0, 2_000_000, i * batch + 1_000_000);
+  ftruncateSync(fd, 6 * batch);
+  for (let i = 0; i < 6; i++) writeSync(fd, random.bytes(2_000_000), 0, 2_000_000, i * batch + 1_000_000);
   closeSync(fd);
 });
 afterEach(() => arena.host.killCommands());

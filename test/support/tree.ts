@@ -2,13 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
+  closeSync,
   linkSync,
   lstatSync,
   lutimesSync,
   mkdirSync,
+  openSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
+  readSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -82,7 +84,7 @@ export function describeTree(folder: string): string[] {
     for (const [key, value] of listXattrs(path)) parts.push(`${key.toString()}=${value.toString('hex')}`);
     if (info.isSymbolicLink()) parts.push(readlinkSync(path));
     if (info.isFile()) {
-      parts.push(info.size.toString(), createHash('sha256').update(readFileSync(path)).digest('hex'));
+      parts.push(info.size.toString(), contentHash(path));
       if (info.nlink > 1n) {
         const first = firsts.get(info.ino) ?? name;
         firsts.set(info.ino, first);
@@ -94,6 +96,15 @@ export function describeTree(folder: string): string[] {
   };
   visit(folder, '.');
   return lines;
+}
+
+function contentHash(path: string): string {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(1 << 22);
+  const fd = openSync(path, 'r');
+  for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer)) hash.update(buffer.subarray(0, read));
+  closeSync(fd);
+  return hash.digest('hex');
 }
 
 /** Every file below `folder` that is a repository's object, with what changes when it is written again. */

@@ -87,8 +87,8 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
     async deliver() {
       return { delivered: [], left: 0 };
     },
-    async deliverInput({ destination }) {
-      return { host, job: 'site', destination, sig: '00' };
+    async deliverInput({ input: { host: own, job }, destination }) {
+      return { host: own, job, destination, sig: '00' };
     },
     ...change,
   };

@@ -37,7 +37,7 @@ export class TaskGroup {
   async run<N extends TaskName>(
     name: N,
     input: Omit<TaskInput<N>, 'channel'>,
-    transferList: MessagePort[] = [],
+    transferList: (MessagePort | ArrayBuffer)[] = [],
   ): Promise<TaskOutput<N>> {
     const channel = newChannel();
     this.channels.push(channel);

@@ -56,7 +56,7 @@ export interface Segment {
 }
 
 export interface Problem {
-  code: 'Unreadable' | 'Vanished' | 'Changed' | 'SymlinkSource';
+  code: 'Unreadable' | 'Vanished' | 'Changed' | 'SymlinkSource' | 'SymlinkSource';
   path: string;
   message: string;
 }

@@ -1,0 +1,89 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync, cpSync } from 'node:fs';
+import { hostname, tmpdir, userInfo } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { DefaultLogger, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bundle, historyFolder } from './harness.js';
+
+const names = readdirSync(historyFolder)
+  .filter((name) => name.endsWith('.json'))
+  .map((name) => name.slice(0, -'.json'.length));
+const textOf = (name: string): string => readFileSync(path.join(historyFolder, `${name}.json`), 'utf8');
+
+let workflowBundle: WorkflowBundleWithSourceMap;
+let folder: string;
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
+  folder = mkdtempSync(path.join(tmpdir(), 'holdfast-replay-'));
+  workflowBundle = await bundle();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const replay = (code: WorkflowBundleWithSourceMap, name: string): Promise<void> =>
+  Worker.runReplayHistory({ workflowBundle: code }, JSON.parse(textOf(name)));
+
+/** The bundle of the workflows after an edit of backup.ts. */
+async function edited(from: string, to: string): Promise<WorkflowBundleWithSourceMap> {
+  const copy = mkdtempSync(path.join(folder, 'src-'));
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  cpSync(path.join(root, 'src', 'workflows'), path.join(copy, 'workflows'), { recursive: true });
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+  const file = path.join(copy, 'workflows', 'backup.ts');
+  const before = readFileSync(file, 'utf8');
+  const after = before.replace(from, to);
+  expect(after, 'the edit changes something').not.toBe(before);
+  writeFileSync(file, after);
+  return bundle(pathToFileURL(path.join(copy, 'workflows', 'index.ts')));
+}
+
+describe('saved histories', () => {
+  test('cover what the workflows do', () => {
+    expect(names).toEqual(
+      expect.arrayContaining([
+        'cancel',
+        'continue-as-new-first',
+        'continue-as-new-second',
+        'deliver',
+        'partial',
+        'pause',
+        'restart',
+        'retry',
+        'success',
+      ]),
+    );
+  });
+
+  test.each(names)('%s replays with the workflow code of today', async (name) => {
+    await expect(replay(workflowBundle, name)).resolves.toBeUndefined();
+  });
+
+  test.each(names)('%s tells nothing of the machine it was recorded on', (name) => {
+    const text = textOf(name);
+    const payloads = [...text.matchAll(/"data":"([A-Za-z0-9+/=]+)"/g)].map(([, data]) => Buffer.from(data ?? '', 'base64').toString());
+    for (const each of [text, ...payloads]) {
+      expect(each).not.toMatch(/\/(home|root|tmp|work|Users)\//);
+      for (const own of [hostname(), userInfo().username]) {
+        expect(each.includes(`@${own}`) || (own.length > 4 && each.includes(own)), own).toBe(false);
+      }
+    }
+  });
+});
+
+describe('a change that would break running backups is found', () => {
+  test('a step moved, a step more', async () => {
+    const moved = await edited('await this.prune();', 'await this.prune();\n    await this.activities.snapshot(this.ref);');
+    await expect(replay(moved, 'success')).rejects.toThrow(/nondeterminism|determin/i);
+  });
+
+  test('a step less', async () => {
+    const less = await edited("if (manifest.packs > 0) await this.sealAndSend('manifest');", '');
+    await expect(replay(less, 'success')).rejects.toThrow(/nondeterminism|determin/i);
+    await expect(replay(less, 'pause')).rejects.toThrow(/nondeterminism|determin/i);
+  });
+
+  test('and the change that breaks nothing is not', async () => {
+    const harmless = await edited("{ code: 'PruneFailed'", "{ code: 'PruneNotDone'");
+    await expect(replay(harmless, 'success')).resolves.toBeUndefined();
+  });
+});
