@@ -114,8 +114,11 @@ export async function restorePackTask(task: RestorePackTask): Promise<WriteResul
   const { rescued } = task;
   const buffer = task.stored ? (tarBuffer ?? Buffer.allocUnsafeSlow(tarLimit)) : undefined;
   tarBuffer = undefined;
-  const content = task.stored
-    ? contentOf(await openPack(task.key, pack, task.stored, buffer), pack)
+  const { stored } = task;
+  // The stored bytes are not held on to while the files are written.
+  delete task.stored;
+  const content = stored
+    ? contentOf(await openPack(task.key, pack, stored, buffer), pack)
     : ([id]: PlannedChunk): Buffer => {
         const found = rescued?.chunks.get(id);
         if (found) return Buffer.from(found.buffer, found.byteOffset, found.byteLength);
