@@ -16,6 +16,8 @@ system() {
   command -v make >/dev/null || missing+=(make)
   command -v python3 >/dev/null || missing+=(python3)
   command -v getfattr >/dev/null || missing+=(attr)
+  command -v zstd >/dev/null || missing+=(zstd)
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "Installing Debian packages: ${missing[*]}"
   apt-get update -qq

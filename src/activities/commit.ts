@@ -7,10 +7,11 @@ import { pipeline } from 'node:stream/promises';
 import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
 import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
+import { indexLimit, indexPackLine } from '../repository/index-file.js';
 import { deletionIdOf, indexIdOf, indexName, packHashOf, packName } from '../repository/layout.js';
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
-import type { Store } from '../repository/store.js';
+import { type Store, sealMeta } from '../repository/store.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
@@ -143,7 +144,9 @@ export async function settle(
     const name = indexName(index);
     if (listed.has(name)) continue;
     const from = await firstWith(suppliers.others, name, signal);
-    const bytes = await from.destination.read(from.key(name), { maxBytes: 1 << 30, signal });
+    const bytes = from
+      ? await from.destination.read(from.key(name), { maxBytes: indexLimit, signal })
+      : await sealMeta(key, 'index', name, indexBytes(catalog, index));
     await store.destination.put(store.key(name), { bytes }, { signal });
     catalog.addPresence(store.name, name, bytes.length);
     answer.healed++;
@@ -176,21 +179,30 @@ async function refuseMarked(
   }
 }
 
-async function firstWith(stores: readonly Store[], name: string, signal: AbortSignal): Promise<Store> {
+/** The first destination that holds the object; undefined when none of them does. */
+async function firstWith(stores: readonly Store[], name: string, signal: AbortSignal): Promise<Store | undefined> {
   let failure: unknown;
   for (const store of stores) {
     try {
       if (await store.stat(name, signal)) return store;
     } catch (error) {
-      failure = error;
+      signal.throwIfAborted();
+      failure ??= error;
     }
   }
-  throw (
-    failure ??
-    new HoldfastError('ObjectMissing', `${name} is at no destination`, {
+  if (failure !== undefined) throw failure;
+  return undefined;
+}
+
+/** An index that no destination holds any more, as the catalog remembers it. */
+function indexBytes(catalog: Catalog, index: string): Buffer {
+  const lines = catalog.packsOf(index).map(({ hash }) => catalog.indexPack(hash));
+  if (lines.length === 0) {
+    throw new HoldfastError('ObjectMissing', `${indexName(index)} is at no destination`, {
       hint: "Run 'holdfast backup JOB --full' to store everything anew.",
-    })
-  );
+    });
+  }
+  return Buffer.from(lines.map((pack) => (pack ? `${indexPackLine(pack)}\n` : '')).join(''), 'utf8');
 }
 
 async function heal(

@@ -195,6 +195,16 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     );
     writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
   }
+  const needs = [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))];
+  // A root names its indexes and nothing else: what they do not list could never be found again.
+  const listed = new Set(indexes.flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash)));
+  const lost = needs.find((pack) => !listed.has(pack));
+  if (lost !== undefined) {
+    throw new HoldfastError(
+      'SpoolLost',
+      `pack ${lost} is in no index of the snapshot: the catalog was replaced meanwhile`,
+    );
+  }
   const { unreadable } = collectProblems(context, 0);
   const sources = plan.sources.map((source, number): SourceResult => {
     const manifest = record.sources.find(({ name }) => name === source.name);
@@ -247,7 +257,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     root: { name, sha256: rootHash(json) },
     ...(own.length > 0 ? { index: { name: indexName(begun.ownIndex) } } : {}),
     indexes,
-    needs: [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))],
+    needs,
   };
   writeJson(file, prepared, true);
   return prepared;

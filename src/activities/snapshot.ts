@@ -64,8 +64,9 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
     signal.throwIfAborted();
     const planned: SourcePlan = { name: source.name, firstBatch: plan.batches.length, batches: 0 };
     plan.sources.push(planned);
+    const untrusted = path.join(context.folder, `parent-${number}.damaged`);
+    const parent = existsSync(untrusted) ? undefined : await parentOf(context, source.name, signal);
     try {
-      const parent = await parentOf(context, source.name, signal);
       const { near, far } = context.ahead.open((planned) =>
         laneTaskOf(context, planned.batch, planned.lane, planned.bytes),
       );
@@ -102,8 +103,14 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
       planned.batches = batches.length;
       plan.batches.push(...batches);
     } catch (error) {
-      if (!(error instanceof HoldfastError) || (error.code !== 'SourceMissing' && error.code !== 'SourceFailed'))
-        throw error;
+      if (!(error instanceof HoldfastError)) throw error;
+      if (error.code === 'IntegrityMismatch' && parent) {
+        // Lanes of this walk may have been read already: it begins anew, with nothing to compare with.
+        rmSync(parent.file, { force: true });
+        writeJson(untrusted, error.message);
+        throw new HoldfastError('Internal', `${parent.file} is damaged: ${error.message}`, { retryAfterMs: 1 });
+      }
+      if (error.code !== 'SourceMissing' && error.code !== 'SourceFailed') throw error;
       planned.error = { code: error.code, message: error.message };
     }
   }

@@ -254,6 +254,8 @@ export class LocalDestination implements Destination {
 
   private async tryLink(file: string, temporary: string): Promise<boolean> {
     try {
+      // One more name is enough: two destinations on one disk must not share the bytes that may go bad.
+      if ((await stat(file)).nlink > 1) return false;
       await this.link(file, temporary);
       return true;
     } catch (error) {

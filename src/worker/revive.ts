@@ -16,7 +16,9 @@ const started = 2;
 export async function reviveRuns(host: Host, client: Client, log: Logger): Promise<void> {
   const own = ` ${process.pid}@${host.config.host}`;
   for (const run of await openRuns(host, client)) {
-    await forgetStickyQueue(client, run).catch((error: unknown) => log.debug({ err: error, run }, 'its sticky queue stays'));
+    await forgetStickyQueue(client, run).catch((error: unknown) =>
+      log.debug({ err: error, run }, 'its sticky queue stays'),
+    );
     const description = await client.workflow
       .getHandle(run)
       .describe()
@@ -65,7 +67,8 @@ async function forgetStickyQueue(client: Client, workflowId: string): Promise<vo
 async function openRuns(host: Host, client: Client): Promise<Set<string>> {
   const runs = new Set<string>();
   for (const document of host.history.list({ limit: 100 })) {
-    if (document.status === 'running' || document.status === 'queued' || document.status === 'paused') runs.add(document.run);
+    if (document.status === 'running' || document.status === 'queued' || document.status === 'paused')
+      runs.add(document.run);
   }
   for (const [job, destination] of host.history.debtors()) runs.add(deliverId(host.config.host, job, destination));
   const prefix = backupIdPrefix(host.config.host, '').replaceAll("'", "''");

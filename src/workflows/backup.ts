@@ -32,7 +32,7 @@ import {
   statusQuery,
   type Totals,
   type Warning,
-  workerLost,
+  workerGone,
 } from './types.js';
 
 export const pauseSignal = defineSignal(signalNames.pause);
@@ -564,7 +564,7 @@ export function reasonOf(error: unknown): Reason {
       retryable: cause.nonRetryable !== true,
       progress: details.progress ?? 0,
       lost: code === 'DestinationLost' || code === 'RepositoryMismatch' || code === 'RepositoryOwned',
-      workerLost: code === workerLost,
+      workerLost: workerGone.includes(code),
     };
   }
   const message = cause instanceof Error ? cause.message : String(cause);

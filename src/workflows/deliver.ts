@@ -19,7 +19,7 @@ import {
 } from '@temporalio/workflow';
 import type { DeliverInput } from '../activities/backup.js';
 import { activitiesOf } from './activities.js';
-import { deliverId, workerLost } from './types.js';
+import { deliverId, workerGone } from './types.js';
 
 export const moreSignal = defineSignal('more');
 
@@ -55,7 +55,9 @@ export async function deliver(input: DeliverInput): Promise<void> {
 /** The worker died or was stopped: the destination has not been tried. */
 function isWorkerLost(error: unknown): boolean {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && cause.type === workerLost);
+  return (
+    cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && workerGone.includes(cause.type ?? ''))
+  );
 }
 
 /** Starts the delivery to a destination, or tells the one that runs that there is more. */

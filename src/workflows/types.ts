@@ -108,6 +108,8 @@ export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger
 export const statusQuery = 'status';
 /** Type of the failure that an activity of a dead worker gets. */
 export const workerLost = 'WorkerLost';
+/** Types of failures that say nothing of the step itself: its worker died, or was stopped (the SDK's own name). */
+export const workerGone: readonly string[] = [workerLost, 'WorkerShutdown'];
 export const controlQueue = 'holdfast';
 export const hostQueue = (host: string): string => `holdfast.${host}`;
 export const backupIdPrefix = (host: string, job: string): string => `backup/${host}/${job}`;

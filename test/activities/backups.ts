@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
+import type * as AuthModule from '../../src/activities/auth.js';
 import type * as BackupModule from '../../src/activities/backup.js';
 import type { BeginAnswer } from '../../src/activities/begin.js';
-import type * as AuthModule from '../../src/activities/auth.js';
 import type * as HostModule from '../../src/activities/host.js';
 import type * as PoolModule from '../../src/activities/threads/pool.js';
 import type * as ConfigModule from '../../src/config/load.js';
@@ -19,7 +19,14 @@ import { PackReader, readManifest, scopeOf } from '../../src/repository/reader.j
 import type { Root } from '../../src/repository/root.js';
 import { Store } from '../../src/repository/store.js';
 import { syncFrom } from '../../src/repository/sync.js';
-import type { BackupInput, BackupOptions, DestinationProgress, RunDocument, RunStatus, Totals } from '../../src/workflows/types.js';
+import type {
+  BackupInput,
+  BackupOptions,
+  DestinationProgress,
+  RunDocument,
+  RunStatus,
+  Totals,
+} from '../../src/workflows/types.js';
 
 // The built program: threads need files that Node itself can load.
 const built = <T>(file: string): Promise<T> =>
@@ -38,8 +45,15 @@ export class Backups {
   activities!: Activities;
   heartbeats: unknown[] = [];
   private runs = 0;
-  private modules!: { backup: typeof BackupModule; host: typeof HostModule; config: typeof ConfigModule; auth: typeof AuthModule; pool: typeof PoolModule };
+  private modules!: {
+    backup: typeof BackupModule;
+    host: typeof HostModule;
+    config: typeof ConfigModule;
+    auth: typeof AuthModule;
+    pool: typeof PoolModule;
+  };
 
+  /** Unencrypted unless `change` says otherwise: scrypt takes its time by design. */
   static async make(change: (config: ConfigInput, folder: string) => void = () => undefined): Promise<Backups> {
     const made = new Backups();
     made.modules = {
@@ -60,12 +74,13 @@ export class Backups {
     const config: ConfigInput = {
       host: 'web-1',
       state: path.join(folder, 'state'),
-      encryption: { passphrase },
       destinations: {
         nas: { type: 'local', path: path.join(folder, 'nas') },
         offsite: { type: 'local', path: path.join(folder, 'offsite') },
       },
-      jobs: { site: { sources: [{ type: 'files', name: 'www', paths: [this.source] }], destinations: ['nas', 'offsite'] } },
+      jobs: {
+        site: { sources: [{ type: 'files', name: 'www', paths: [this.source] }], destinations: ['nas', 'offsite'] },
+      },
     };
     change(config, folder);
     writeFileSync(path.join(folder, 'holdfast.json'), JSON.stringify(config, null, 2), { mode: 0o600 });
@@ -75,6 +90,7 @@ export class Backups {
   /** As a worker that is started anew. */
   async restart(): Promise<void> {
     await this.host?.close();
+    await this.modules.pool.closePool();
     const { backup, host, config } = this.modules;
     const { default: pino } = await import('pino');
     const log = pino({ level: 'debug' }, { write: (line: string) => void this.logs.push(line) });
@@ -82,9 +98,13 @@ export class Backups {
     this.activities = backup.createBackupActivities(this.host);
   }
 
+  /** Ends the threads; once per test file is enough. */
+  static async end(): Promise<void> {
+    await (await built<typeof PoolModule>('activities/threads/pool.js')).closePool();
+  }
+
   async remove(): Promise<void> {
     await this.host.close();
-    await this.modules.pool.closePool();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -108,14 +128,31 @@ export class Backups {
     return path.join(this.host.config.spool.path, run.replaceAll('/', '_'));
   }
 
-  async call<N extends Name>(name: N, request: Parameters<Activities[N]>[0], attempt = 1): Promise<Awaited<ReturnType<Activities[N]>>> {
+  async call<N extends Name>(
+    name: N,
+    request: Parameters<Activities[N]>[0],
+    attempt = 1,
+  ): Promise<Awaited<ReturnType<Activities[N]>>> {
     const environment = new MockActivityEnvironment({ attempt });
     environment.on('heartbeat', (details: unknown) => this.heartbeats.push(details));
-    return environment.run(this.activities[name] as (request: Parameters<Activities[N]>[0]) => Promise<Awaited<ReturnType<Activities[N]>>>, request);
+    type Call = (request: Parameters<Activities[N]>[0]) => Promise<Awaited<ReturnType<Activities[N]>>>;
+    const answer = await environment.run(this.activities[name] as Call, request);
+    return answer as Awaited<ReturnType<Activities[N]>>;
   }
 
-  async begin(run: string, options: BackupOptions = {}, restart = 0): Promise<Extract<BeginAnswer, { state: 'started' }>> {
-    const answer = await this.call('begin', { input: this.input(options), run, startedAt: new Date().toISOString(), scheduled: false, wait: false, restart });
+  async begin(
+    run: string,
+    options: BackupOptions = {},
+    restart = 0,
+  ): Promise<Extract<BeginAnswer, { state: 'started' }>> {
+    const answer = await this.call('begin', {
+      input: this.input(options),
+      run,
+      startedAt: new Date().toISOString(),
+      scheduled: false,
+      wait: false,
+      restart,
+    });
     if (answer.state !== 'started') throw new Error(`the run is ${answer.state}`);
     return answer;
   }
@@ -123,7 +160,9 @@ export class Backups {
   /** Everything up to commit. */
   async store(run: string, options: BackupOptions = {}): Promise<Totals> {
     const ref = { input: this.input(options), run };
-    const names = Object.keys(this.host.config.jobs.site?.destinations ?? {}).map((at) => this.host.config.jobs.site?.destinations[Number(at)] ?? '');
+    const names = Object.keys(this.host.config.jobs.site?.destinations ?? {}).map(
+      (at) => this.host.config.jobs.site?.destinations[Number(at)] ?? '',
+    );
     const plan = await this.call('snapshot', ref);
     const totals: Totals = {
       files: plan.files,
@@ -154,7 +193,16 @@ export class Backups {
 
   finish(run: string, totals: Totals, destinations: DestinationProgress[], status: RunStatus): Promise<RunDocument> {
     const now = new Date().toISOString();
-    return this.call('finish', { input: this.input(), run, status, startedAt: now, endedAt: now, destinations, totals, warnings: [] });
+    return this.call('finish', {
+      input: this.input(),
+      run,
+      status,
+      startedAt: now,
+      endedAt: now,
+      destinations,
+      totals,
+      warnings: [],
+    });
   }
 
   /** A whole run, as the workflow goes about it when nothing fails. */
@@ -171,7 +219,9 @@ export class Backups {
       progress.push({ name, state, packs: 0, bytes: 0, misses: 0 });
     }
     const all = progress.every(({ state }) => state !== 'missed') && totals.unreadable === 0;
-    if (all) for (const { name } of begun.destinations) await this.call('prune', { input: this.input(options), run, destination: name });
+    if (all)
+      for (const { name } of begun.destinations)
+        await this.call('prune', { input: this.input(options), run, destination: name });
     return this.finish(run, totals, progress, all ? 'succeeded' : 'partial');
   }
 
@@ -193,11 +243,15 @@ export class Backups {
   }
 
   /** Reads every snapshot that a destination holds, with nothing but that destination and the passphrase: newest first. */
-  async readBack(destination: string, secret: string | undefined = passphrase): Promise<{ root: Root; files: Map<string, Buffer> }[]> {
-    const store = new Store(new LocalDestination(destination, { type: 'local', path: path.join(this.folder, destination) }), 'web-1', 'site');
+  async readBack(destination: string): Promise<{ root: Root; files: Map<string, Buffer> }[]> {
+    const store = new Store(
+      new LocalDestination(destination, { type: 'local', path: path.join(this.folder, destination) }),
+      'web-1',
+      'site',
+    );
     const file = await store.keyFile();
     if (!file) throw new Error('no repository');
-    const key = await unlock(file, secret);
+    const key = await unlock(file, passphrase);
     const scratch = mkdtempSync(path.join(this.folder, 'read-'));
     const catalog = new Catalog(path.join(scratch, 'catalog.db'));
     try {

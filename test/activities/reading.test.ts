@@ -24,6 +24,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Detect } from '../../src/activities/threads/walk-task.js';
 import { comparePaths } from '../../src/platform/paths.js';
 import { Rig, type Snapshot } from './rig.js';
 
@@ -49,8 +50,10 @@ const write = (name: string, content: string | Buffer): void => {
   writeFileSync(at(name), content);
 };
 const entry = (snapshot: Snapshot, name: string) => snapshot.entries.get(at(name));
-const text = async (snapshot: Snapshot, name: string): Promise<string> => (await rig.content(entry(snapshot, name))).toString();
-const problems = (snapshot: Snapshot): string[] => snapshot.problems.map(({ code, path: where }) => `${code} ${path.relative(source, where)}`);
+const text = async (snapshot: Snapshot, name: string): Promise<string> =>
+  (await rig.content(entry(snapshot, name))).toString();
+const problems = (snapshot: Snapshot): string[] =>
+  snapshot.problems.map(({ code, path: where }) => `${code} ${path.relative(source, where)}`);
 
 describe('a snapshot', () => {
   test('holds every entry once, in order, and every file as it was', async () => {
@@ -78,14 +81,31 @@ describe('a snapshot', () => {
     expect(Buffer.from(strange?.path64 ?? '', 'base64')).toEqual(odd);
     expect((await rig.content(strange)).toString()).toBe('odd');
     const stat = lstatSync(at('a/b.txt'), { bigint: true });
-    expect(entry(snapshot, 'a/b.txt')).toMatchObject({ mtime: stat.mtimeNs.toString(), inode: stat.ino.toString(), size: '3' });
+    expect(entry(snapshot, 'a/b.txt')).toMatchObject({
+      mtime: stat.mtimeNs.toString(),
+      inode: stat.ino.toString(),
+      size: '3',
+    });
     expect(snapshot.merged).toMatchObject({ files: 5, bytes: 300_009, entries: 10 });
     expect(snapshot.problems).toEqual([]);
   });
 
   test('leaves out what is excluded', async () => {
-    for (const name of ['keep.php', 'drop.tmp', 'cache/x.php', 'deep/er/y.php', 'deep/er/z.txt', 'off/.nobackup', 'off/x.php']) write(name, name);
-    const snapshot = await rig.backup([source], { include: ['**/*.php'], exclude: ['cache/', '*.tmp'], excludeIfPresent: ['.nobackup'] });
+    for (const name of [
+      'keep.php',
+      'drop.tmp',
+      'cache/x.php',
+      'deep/er/y.php',
+      'deep/er/z.txt',
+      'off/.nobackup',
+      'off/x.php',
+    ])
+      write(name, name);
+    const snapshot = await rig.backup([source], {
+      include: ['**/*.php'],
+      exclude: ['cache/', '*.tmp'],
+      excludeIfPresent: ['.nobackup'],
+    });
     const names = [...snapshot.entries.keys()].map((each) => path.relative(source, each));
     expect(names).toEqual(['', 'deep', 'deep/er', 'deep/er/y.php', 'keep.php']);
   });
@@ -147,7 +167,7 @@ describe('what counts as changed', () => {
     utimesSync(at('g'), atimeMs / 1000, mtimeMs / 1000);
     renameSync(at('g'), at('f'));
   };
-  test.each([
+  const cases: [what: string, detect: Detect[], toRead: number, touch: () => void][] = [
     ['mtime', ['size'], 0, touchMtime],
     ['mtime', ['size', 'inode'], 0, touchMtime],
     ['mtime', ['size', 'mtime'], 1, touchMtime],
@@ -158,16 +178,21 @@ describe('what counts as changed', () => {
     ['inode', ['size', 'inode'], 1, touchInode],
     ['nothing', ['size', 'mtime', 'ctime', 'inode'], 0, () => undefined],
     ['size', ['mtime'], 1, () => appendFileSync(at('f'), 'x')],
-  ] as const)('%s, by %j', async (_, detect, toRead, touch) => {
+  ];
+  test.each(cases)('%s, by %j', async (_, detect, toRead, touch) => {
     write('f', 'content');
     utimesSync(at('f'), 1.6e9, 1.6e9);
-    await rig.backup([source], { detect: [...detect] });
+    await rig.backup([source], { detect });
     touch();
-    const second = await rig.backup([source], { detect: [...detect] });
+    const second = await rig.backup([source], { detect });
     expect(second.walk.toRead).toBe(toRead);
     // Metadata is always that of now, and the content is there.
     const stat = lstatSync(at('f'), { bigint: true });
-    expect(entry(second, 'f')).toMatchObject({ mode: Number(stat.mode & 0o7777n), mtime: stat.mtimeNs.toString(), ctime: stat.ctimeNs.toString() });
+    expect(entry(second, 'f')).toMatchObject({
+      mode: Number(stat.mode & 0o7777n),
+      mtime: stat.mtimeNs.toString(),
+      ctime: stat.ctimeNs.toString(),
+    });
     expect(await rig.content(entry(second, 'f'))).toEqual(readFileSync(at('f')));
   });
 
@@ -292,9 +317,16 @@ describe('what happens between walk and reading', () => {
         write('swapped', 'another file of another length');
       },
     });
-    expect(problems(snapshot).sort()).toEqual(['Unreadable dir', 'Unreadable link', 'Unreadable pipe', 'Vanished goes', 'Vanished sub/inside']);
+    expect(problems(snapshot).sort()).toEqual([
+      'Unreadable dir',
+      'Unreadable link',
+      'Unreadable pipe',
+      'Vanished goes',
+      'Vanished sub/inside',
+    ]);
     expect(snapshot.lanes.reduce((sum, lane) => sum + lane.unreadable, 0)).toBe(3);
-    for (const name of ['goes', 'dir', 'link', 'pipe', 'sub/inside']) expect(entry(snapshot, name), name).toBeUndefined();
+    for (const name of ['goes', 'dir', 'link', 'pipe', 'sub/inside'])
+      expect(entry(snapshot, name), name).toBeUndefined();
     expect(await text(snapshot, 'stays')).toBe('content of stays');
     expect(await text(snapshot, 'swapped')).toBe('another file of another length');
     expect(entry(snapshot, 'swapped')?.inode).toBe(String(lstatSync(at('swapped')).ino));
@@ -411,7 +443,11 @@ describe('hardlinks', () => {
     expect([snapshot.read, snapshot.walk.toRead]).toEqual([100_000, 1]);
     expect(entry(snapshot, 'a')?.hardlink).toBeUndefined();
     for (const name of ['b', 'sub/c']) {
-      expect(entry(snapshot, name)).toMatchObject({ hardlink: at('a'), chunks: entry(snapshot, 'a')?.chunks, size: '100000' });
+      expect(entry(snapshot, name)).toMatchObject({
+        hardlink: at('a'),
+        chunks: entry(snapshot, 'a')?.chunks,
+        size: '100000',
+      });
     }
     expect((await rig.backup([source])).walk.identical).toBe(true);
   });

@@ -6,7 +6,7 @@ import { type MergeResult, mergeTask } from '../../src/activities/threads/merge-
 import { newChannel } from '../../src/activities/threads/progress.js';
 import { sealTask } from '../../src/activities/threads/seal-task.js';
 import { type LaneResult, type Problem, spoolFiles, spoolFolders } from '../../src/activities/threads/spool-files.js';
-import { type Detect, walkTask, type WalkResult } from '../../src/activities/threads/walk-task.js';
+import { type Detect, type WalkResult, walkTask } from '../../src/activities/threads/walk-task.js';
 import { Catalog } from '../../src/repository/catalog.js';
 import { type Entry, entryPath, parseEntry } from '../../src/repository/entry.js';
 import { newObjectId, packName } from '../../src/repository/layout.js';
@@ -134,7 +134,10 @@ export class Rig {
     const whole = Buffer.alloc(Number(entry.size));
     let from = 0;
     let at = 0;
-    for (const [start, length] of [...entry.holes.map(([a, b]) => [Number(a), Number(b)] as const), [whole.length, 0] as const]) {
+    for (const [start, length] of [
+      ...entry.holes.map(([a, b]) => [Number(a), Number(b)] as const),
+      [whole.length, 0] as const,
+    ]) {
       all.copy(whole, at, from, from + start - at);
       from += start - at;
       at = start + length;
@@ -145,7 +148,11 @@ export class Rig {
   private async tar(pack: string): Promise<Buffer> {
     for (let run = this.runs - 1; run >= 0; run--) {
       try {
-        return await openPack(undefined, pack, readFileSync(spoolFiles.pack(path.join(this.folder, `run-${run}`), pack)));
+        return await openPack(
+          undefined,
+          pack,
+          readFileSync(spoolFiles.pack(path.join(this.folder, `run-${run}`), pack)),
+        );
       } catch (error) {
         if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
       }

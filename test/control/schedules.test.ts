@@ -74,7 +74,11 @@ describe('apply', () => {
       args: makeAction('site'),
       staticSummary: 'Scheduled backup of site on a',
     });
-    expect(action.searchAttributes).toEqual({ HoldfastJob: ['site'], HoldfastHost: ['a'] });
+    expect(action.searchAttributes).toEqual({
+      HoldfastJob: ['site'],
+      HoldfastHost: ['a'],
+      HoldfastOutcome: ['running'],
+    });
   });
 
   test('updates what differs and says what, and leaves paused schedules paused with their note', async () => {

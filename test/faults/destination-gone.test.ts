@@ -1,11 +1,13 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { describeTree, Ledger, makeTree, Random } from '../support/tree.js';
 import { Arena } from './arena.js';
 
 const random = new Random(4);
+vi.setConfig({ testTimeout: 240_000 });
+
 let arena: Arena;
 
 beforeAll(async () => {

@@ -1,11 +1,13 @@
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { type Mount, mayMount, mountTmpfs } from '../support/mounts.js';
 import { describeTree, makeTree, Random } from '../support/tree.js';
 import { Arena } from './arena.js';
+
+vi.setConfig({ testTimeout: 240_000 });
 
 let arena: Arena;
 let mount: Mount;

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
 import type { Running } from '../support/cli.js';
 import { Ledger, makeTree, Random } from '../support/tree.js';
@@ -9,6 +9,9 @@ import { Arena } from './arena.js';
 import { type Moment, phaseOf } from './moments.js';
 
 const seed = Number(process.env.HOLDFAST_TEST_SEED ?? Date.now() % 1_000_000);
+
+// A kill that hits a workflow task costs that task's ten seconds.
+vi.setConfig({ testTimeout: 240_000 });
 
 let arena: Arena;
 let random: Random;

@@ -1,8 +1,10 @@
 import { rmSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Ledger, makeTree, Random } from '../support/tree.js';
 import { Arena } from './arena.js';
 import type { Moment } from './moments.js';
+
+vi.setConfig({ testTimeout: 240_000 });
 
 let arena: Arena;
 

@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { Ledger, makeTree, Random } from '../support/tree.js';
 import { Arena } from './arena.js';
+
+vi.setConfig({ testTimeout: 240_000 });
 
 let arena: Arena;
 

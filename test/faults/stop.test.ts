@@ -5,6 +5,8 @@ import type { RunDocument } from '../../src/workflows/types.js';
 import { Ledger, makeTree, Random } from '../support/tree.js';
 import { Arena } from './arena.js';
 
+vi.setConfig({ testTimeout: 240_000 });
+
 const batch = 256 * 1024 * 1024;
 const random = new Random(6);
 let arena: Arena;
@@ -48,20 +50,24 @@ describe('stopping', () => {
     expect(near.count()).toBeGreaterThan(0);
   });
 
-  it('a paused run stays paused across kill -9, and resumes', async () => {
+  it('a run paused before any worker is up stays paused across kill -9, and resumes, killed once more', async () => {
     const { host } = arena;
-    await host.up();
     const near = new Ledger(arena.near);
     near.look();
     const run = await host.startRun('site');
-    const watched = arena.watchForSuccess(run, 'pause');
-    expect(await arena.reached(run, 'read')).toBe(true);
     expect(await host.json(['runs', 'pause', run])).toEqual({ run, status: 'paused' });
+    const watched = arena.watchForSuccess(run, 'pause');
+    for (let ups = 0; ups < 2; ups++) {
+      await host.killCommands();
+      await host.up();
+      await vi.waitFor(async () => expect(await status(run)).toBe('paused'), 20_000);
+    }
+    expect(arena.fresh()).toBe(0);
+    expect(await host.json(['runs', 'resume', run])).toMatchObject({ run });
+    expect(await arena.reached(run, 'sending')).toBe(true);
     await host.killCommands();
+    near.look();
     await host.up();
-    await vi.waitFor(async () => expect(await status(run)).toBe('paused'), 15_000);
-    expect(snapshots()).toEqual([]);
-    expect(await host.json(['runs', 'resume', run])).toEqual({ run, status: 'running' });
     expect((await host.finished(run)).status).toBe('succeeded');
     expect(near.rewritten()).toEqual([]);
     await watched.restorable('near');

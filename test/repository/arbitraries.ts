@@ -24,7 +24,14 @@ const optional = <T>(value: fc.Arbitrary<T>, key: string): fc.Arbitrary<Record<s
 export const entry: fc.Arbitrary<Entry> = fc
   .tuple(
     path,
-    fc.record({ mode: fc.nat({ max: 0o7777 }), uid: unsigned32, gid: unsigned32, mtime: signed, ctime: signed, inode: decimal }),
+    fc.record({
+      mode: fc.nat({ max: 0o7777 }),
+      uid: unsigned32,
+      gid: unsigned32,
+      mtime: signed,
+      ctime: signed,
+      inode: decimal,
+    }),
     optional(text, 'user'),
     optional(text, 'group'),
     fc.oneof(

@@ -32,7 +32,8 @@ const pack = (letter: string, chunks: string[], change: Partial<IndexPack> = {})
   ...change,
 });
 
-const packsIn = (index: string): (IndexPack | undefined)[] => catalog.packsOf(index).map((row) => catalog.indexPack(row.hash));
+const packsIn = (index: string): (IndexPack | undefined)[] =>
+  catalog.packsOf(index).map((row) => catalog.indexPack(row.hash));
 
 describe('Catalog', () => {
   test('gives an index back as it came, packs and chunks in their order', () => {
@@ -80,7 +81,13 @@ describe('Catalog', () => {
   });
 
   test('presence is what the last listing said, per destination', () => {
-    catalog.setPresence('nas', new Map([[packName(id('a')), 5], [packName(id('b')), 6]]));
+    catalog.setPresence(
+      'nas',
+      new Map([
+        [packName(id('a')), 5],
+        [packName(id('b')), 6],
+      ]),
+    );
     catalog.setPresence('offsite', new Map([[packName(id('a')), 5]]));
     expect(catalog.holders(packName(id('a'))).sort()).toEqual(['nas', 'offsite']);
     catalog.setPresence('nas', new Map([[packName(id('b')), 7]]));
@@ -109,13 +116,13 @@ describe('Catalog', () => {
     catalog.addPacks('i1', [pack('a', ['1'])]);
     catalog.set('seq', '4');
     catalog.clear();
-    expect([catalog.get('seq'), catalog.snapshots(), catalog.indexes(), catalog.locate(id('1')), catalog.isMarked(id('b'))]).toEqual([
-      undefined,
-      [],
-      [],
-      [],
-      false,
-    ]);
+    expect([
+      catalog.get('seq'),
+      catalog.snapshots(),
+      catalog.indexes(),
+      catalog.locate(id('1')),
+      catalog.isMarked(id('b')),
+    ]).toEqual([undefined, [], [], [], false]);
   });
 
   test('another connection sees what was written; the folder is private', () => {
@@ -158,7 +165,9 @@ describe('Scope', () => {
   });
 
   test('a place tells offset and length', () => {
-    expect(new Scope(catalog, ['i1'], undefined, false).locate(id('2'))).toEqual([{ pack: id('a'), offset: 1536, length: 11 }]);
+    expect(new Scope(catalog, ['i1'], undefined, false).locate(id('2'))).toEqual([
+      { pack: id('a'), offset: 1536, length: 11 },
+    ]);
   });
 });
 

@@ -4,7 +4,7 @@ import { averageChunk, cutPoint, maxChunk, minChunk } from '../../src/repository
 import { chunkId } from '../../src/repository/pack-writer.js';
 
 /** Reproducible noise; SHA-independent and fast. */
-export function noise(bytes: number, seed: number): Buffer {
+function noise(bytes: number, seed: number): Buffer {
   const data = Buffer.allocUnsafe(bytes);
   let state = (seed * 2654435761 + 1) >>> 0;
   for (let i = 0; i < bytes; i++) {
@@ -46,7 +46,10 @@ function lengthsInPieces(data: Buffer, window: number, steps: number[]): number[
 
 const ids = (data: Buffer): string[] => {
   let at = 0;
-  return lengths(data).map((length) => chunkId(data.subarray(at, (at += length))));
+  return lengths(data).map((length) => {
+    at += length;
+    return chunkId(data.subarray(at - length, at));
+  });
 };
 
 describe('cutPoint', () => {

@@ -120,15 +120,19 @@ describe('parseKeyFile', () => {
 
   test('throws nothing but IntegrityMismatch, whatever it is given', () => {
     fc.assert(
-      fc.property(fc.jsonValue(), fc.constantFrom('format', 'repository', 'objects', 'slots', 'host'), (value, name) => {
-        for (const candidate of [value, { ...file, [name]: value }, { ...file, slots: [{ ...slot, N: value }] }]) {
-          try {
-            parse(candidate);
-          } catch (error) {
-            expect(error).toEqual(refused);
+      fc.property(
+        fc.jsonValue(),
+        fc.constantFrom('format', 'repository', 'objects', 'slots', 'host'),
+        (value, name) => {
+          for (const candidate of [value, { ...file, [name]: value }, { ...file, slots: [{ ...slot, N: value }] }]) {
+            try {
+              parse(candidate);
+            } catch (error) {
+              expect(error).toEqual(refused);
+            }
           }
-        }
-      }),
+        },
+      ),
       { numRuns: 200 },
     );
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Entry, entryLine } from '../../src/repository/entry.js';
-import { ManifestChunker, type ManifestChunk } from '../../src/repository/manifest.js';
+import { type ManifestChunk, ManifestChunker } from '../../src/repository/manifest.js';
 import { chunkId } from '../../src/repository/pack-writer.js';
 
 const kib = 1024;
@@ -60,7 +60,12 @@ describe('ManifestChunker', () => {
     for (let at = 10; at < lines.length; at += 397) {
       const changed = [...lines];
       changed[at] = tree(at + 1, new Set([at]))[at]!;
-      most = Math.max(most, fresh(changed), fresh(lines.toSpliced(at, 1)), fresh(lines.toSpliced(at, 0, `${lines[at]} `)));
+      most = Math.max(
+        most,
+        fresh(changed),
+        fresh(lines.toSpliced(at, 1)),
+        fresh(lines.toSpliced(at, 0, `${lines[at]} `)),
+      );
     }
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(3);

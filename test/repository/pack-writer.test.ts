@@ -57,11 +57,13 @@ describe('PackBuilder', () => {
     await extract({ file, cwd: out, strict: true });
     expect(readdirSync(out).sort()).toEqual([...expected].sort());
     expect(readFileSync(path.join(out, 'generation'), 'utf8')).toBe(generation);
-    for (const content of contents) expect(chunkId(readFileSync(path.join(out, chunkId(content))))).toBe(chunkId(content));
+    for (const content of contents)
+      expect(chunkId(readFileSync(path.join(out, chunkId(content))))).toBe(chunkId(content));
     // An empty folder to compare with, by the other tar.
     const system = mkdtempSync(path.join(folder, 'system-'));
     execFileSync('tar', ['-xf', file, '-C', system]);
-    for (const name of expected) expect(readFileSync(path.join(system, name))).toEqual(readFileSync(path.join(out, name)));
+    for (const name of expected)
+      expect(readFileSync(path.join(system, name))).toEqual(readFileSync(path.join(out, name)));
   });
 
   test('nothing of an earlier pack is left after reset', () => {

@@ -75,15 +75,35 @@ describe('manifest entries', () => {
   });
 
   test('what is malformed is refused, and nothing else is thrown', () => {
-    fc.assert(fc.property(fc.string(), (text) => onlyRefuses(() => parseEntry(text))), { numRuns: 300 });
-    fc.assert(fc.property(fc.jsonValue(), (value) => onlyRefuses(() => parseEntry(JSON.stringify(value)))), { numRuns: 300 });
     fc.assert(
-      fc.property(entry.chain((value) => broken(value)), (value) => onlyRefuses(() => parseEntry(JSON.stringify(value)))),
+      fc.property(fc.string(), (text) => onlyRefuses(() => parseEntry(text))),
+      { numRuns: 300 },
+    );
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => onlyRefuses(() => parseEntry(JSON.stringify(value)))),
+      { numRuns: 300 },
+    );
+    fc.assert(
+      fc.property(
+        entry.chain((value) => broken(value)),
+        (value) => onlyRefuses(() => parseEntry(JSON.stringify(value))),
+      ),
       { numRuns: 500 },
     );
   });
 
-  const file = { path: '/a', type: 'file', mode: 420, uid: 0, gid: 0, size: '1', mtime: '1', ctime: '1', inode: '1', chunks: [] };
+  const file = {
+    path: '/a',
+    type: 'file',
+    mode: 420,
+    uid: 0,
+    gid: 0,
+    size: '1',
+    mtime: '1',
+    ctime: '1',
+    inode: '1',
+    chunks: [],
+  };
   test.each<[string, Record<string, unknown>]>([
     ['both path and path64', { path64: 'YQ==' }],
     ['no path', { path: undefined }],
@@ -123,10 +143,16 @@ describe('indexes', () => {
 
   test('what is malformed is refused by name and line', () => {
     fc.assert(
-      fc.property(indexPack.chain((pack) => broken(pack)), (pack) => onlyRefuses(() => read(`${JSON.stringify(pack)}\n`))),
+      fc.property(
+        indexPack.chain((pack) => broken(pack)),
+        (pack) => onlyRefuses(() => read(`${JSON.stringify(pack)}\n`)),
+      ),
       { numRuns: 400 },
     );
-    fc.assert(fc.property(fc.jsonValue(), (value) => onlyRefuses(() => read(JSON.stringify(value)))), { numRuns: 200 });
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => onlyRefuses(() => read(JSON.stringify(value)))),
+      { numRuns: 200 },
+    );
     fc.assert(fc.property(fc.uint8Array(), (bytes) => onlyRefuses(() => [...parseIndex(Buffer.from(bytes), 'x')])));
     const [good] = fc.sample(indexPack, { numRuns: 1, seed: 1 });
     expect(() => read(`${JSON.stringify(good)}\n{}\n`)).toThrow(/nas: index\/x\.ndjson line 2/);
@@ -136,7 +162,14 @@ describe('indexes', () => {
     const pack = { pack: 'a'.repeat(64), kind: 'data', generation: 'g', size: 10, plain: 1000 };
     const id = 'b'.repeat(64);
     expect(read(JSON.stringify({ ...pack, chunks: [[id, 512, 488]] }))).toHaveLength(1);
-    for (const place of [[id, 512, 489], [id, 1001, 0], [id, -1, 5], [id, 0, -5], [id, 0.5, 1], [id, 0]]) {
+    for (const place of [
+      [id, 512, 489],
+      [id, 1001, 0],
+      [id, -1, 5],
+      [id, 0, -5],
+      [id, 0.5, 1],
+      [id, 0],
+    ]) {
       expect(() => read(JSON.stringify({ ...pack, chunks: [place] }))).toThrow(refused);
     }
     expect(() => read(JSON.stringify({ ...pack, plain: 2 ** 40, chunks: [] }))).toThrow(refused);
@@ -183,7 +216,8 @@ describe('deletion records', () => {
     packs: ['a'.repeat(64)],
     indexes: ['0011223344556678'],
   };
-  const read = (value: unknown): DeletionRecord => parseDeletion(Buffer.from(JSON.stringify(value)), 'nas: deletions/x.json');
+  const read = (value: unknown): DeletionRecord =>
+    parseDeletion(Buffer.from(JSON.stringify(value)), 'nas: deletions/x.json');
 
   test('come back as they were; what is malformed is refused', () => {
     expect(read(record)).toEqual(record);
@@ -206,17 +240,27 @@ describe('deletion records', () => {
 describe('names', () => {
   test('give their ids back, and nothing else does', () => {
     fc.assert(
-      fc.property(chunk, fc.date({ min: new Date(0), max: new Date('9999-12-31'), noInvalidDate: true }), (hash, time) => {
-        const id = newObjectId();
-        expect(packHashOf(packName(hash))).toBe(hash);
-        expect(snapshotIdOf(snapshotName(time, id))).toBe(id);
-        expect(indexIdOf(indexName(id))).toBe(id);
-        expect(deletionIdOf(deletionName(id))).toBe(id);
-        for (const name of [packName(hash), indexName(id), deletionName(id)]) expect(snapshotIdOf(name)).toBeUndefined();
-        for (const wrong of [`${packName(hash)}x`, `x${packName(hash)}`, `packs/${hash}`, `packs/${hash.slice(1, 3)}0/${hash}`]) {
-          expect(packHashOf(wrong)).toBeUndefined();
-        }
-      }),
+      fc.property(
+        chunk,
+        fc.date({ min: new Date(0), max: new Date('9999-12-31'), noInvalidDate: true }),
+        (hash, time) => {
+          const id = newObjectId();
+          expect(packHashOf(packName(hash))).toBe(hash);
+          expect(snapshotIdOf(snapshotName(time, id))).toBe(id);
+          expect(indexIdOf(indexName(id))).toBe(id);
+          expect(deletionIdOf(deletionName(id))).toBe(id);
+          for (const name of [packName(hash), indexName(id), deletionName(id)])
+            expect(snapshotIdOf(name)).toBeUndefined();
+          for (const wrong of [
+            `${packName(hash)}x`,
+            `x${packName(hash)}`,
+            `packs/${hash}`,
+            `packs/${hash.slice(1, 3)}0/${hash}`,
+          ]) {
+            expect(packHashOf(wrong)).toBeUndefined();
+          }
+        },
+      ),
     );
     expect(packHashOf(`packs/00/${'f'.repeat(64)}`)).toBeUndefined();
     expect(compactTime(new Date('2026-11-22T03:00:00.123Z'))).toBe('20261122T030000Z');

@@ -13,7 +13,8 @@ const snapshot = (seq: number, time: number, change: Partial<RetainedSnapshot> =
   pinned: false,
   ...change,
 });
-const daily = (count: number): RetainedSnapshot[] => Array.from({ length: count }, (_, at) => snapshot(at + 1, start + at * day));
+const daily = (count: number): RetainedSnapshot[] =>
+  Array.from({ length: count }, (_, at) => snapshot(at + 1, start + at * day));
 
 /** The seqs that stay, ascending. */
 function kept(snapshots: RetainedSnapshot[], rules: RetentionRules, now = start + 1000 * day): number[] {
@@ -29,7 +30,12 @@ describe('rules', () => {
   });
 
   test('keepDaily keeps the newest of a day', () => {
-    const twice = [snapshot(1, start), snapshot(2, start + 3600_000), snapshot(3, start + day), snapshot(4, start + day + 60_000)];
+    const twice = [
+      snapshot(1, start),
+      snapshot(2, start + 3600_000),
+      snapshot(3, start + day),
+      snapshot(4, start + day + 60_000),
+    ];
     expect(kept(twice, { keepDaily: 7 })).toEqual([2, 4]);
   });
 
@@ -68,16 +74,28 @@ describe('what protects data', () => {
     const mixed = daily(6).map((each) => ({ ...each, complete: each.seq < 4 }));
     expect(kept(mixed, { keepLast: 2 })).toEqual([2, 3, 4, 5, 6]);
     expect(kept([...mixed, snapshot(7, start + 7 * day)], { keepLast: 2 })).toEqual([3, 7]);
-    expect(kept(mixed.map((each) => ({ ...each, complete: false })), { keepLast: 1 })).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(
+      kept(
+        mixed.map((each) => ({ ...each, complete: false })),
+        { keepLast: 1 },
+      ),
+    ).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
   test('pinned ones stay', () => {
-    expect(kept([snapshot(1, start, { pinned: true, complete: false }), ...daily(5).slice(1)], { keepLast: 1 })).toEqual([1, 5]);
+    expect(
+      kept([snapshot(1, start, { pinned: true, complete: false }), ...daily(5).slice(1)], { keepLast: 1 }),
+    ).toEqual([1, 5]);
   });
 
   test('order is by seq: a clock that jumps makes nothing newer or older', () => {
     // The third was taken while the clock stood ten years ahead.
-    const jumped = [snapshot(1, start), snapshot(2, start + day), snapshot(3, start + 3650 * day), snapshot(4, start + 3 * day)];
+    const jumped = [
+      snapshot(1, start),
+      snapshot(2, start + day),
+      snapshot(3, start + 3650 * day),
+      snapshot(4, start + 3 * day),
+    ];
     expect(kept(jumped, { keepLast: 2 })).toEqual([3, 4]);
     expect(kept(jumped, {})).toEqual([4]);
     const backwards = daily(5).map((each) => ({ ...each, time: start - each.seq * day }));
@@ -88,7 +106,9 @@ describe('what protects data', () => {
 
 describe('properties', () => {
   const snapshots = fc
-    .array(fc.record({ time: fc.integer({ min: 0, max: 4e12 }), complete: fc.boolean(), pinned: fc.boolean() }), { maxLength: 40 })
+    .array(fc.record({ time: fc.integer({ min: 0, max: 4e12 }), complete: fc.boolean(), pinned: fc.boolean() }), {
+      maxLength: 40,
+    })
     .map((list) => list.map((each, at) => snapshot(at + 1, each.time, each)));
   const count = fc.option(fc.nat({ max: 5 }), { nil: undefined });
   const rules = fc.record({
@@ -104,10 +124,17 @@ describe('properties', () => {
 
   test('the order of the input does not matter, even with equal seqs', () => {
     fc.assert(
-      fc.property(snapshots.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))), rules, now, fc.boolean(), ([list, shuffled], rule, at, equal) => {
-        const same = (each: RetainedSnapshot): RetainedSnapshot => (equal ? { ...each, seq: Math.ceil(each.seq / 2) } : each);
-        expect(applyRetention(shuffled.map(same), rule, at)).toEqual(applyRetention(list.map(same), rule, at));
-      }),
+      fc.property(
+        snapshots.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
+        rules,
+        now,
+        fc.boolean(),
+        ([list, shuffled], rule, at, equal) => {
+          const same = (each: RetainedSnapshot): RetainedSnapshot =>
+            equal ? { ...each, seq: Math.ceil(each.seq / 2) } : each;
+          expect(applyRetention(shuffled.map(same), rule, at)).toEqual(applyRetention(list.map(same), rule, at));
+        },
+      ),
     );
   });
 
@@ -129,7 +156,13 @@ describe('properties', () => {
         const generous = Object.fromEntries(Object.entries(rule).map(([name, value]) => [name, (value ?? 0) + 1]));
         const more = new Set(kept(list, generous, at));
         for (const seq of stay) expect(more.has(seq)).toBe(true);
-        expect(kept(list.filter((each) => stay.includes(each.seq)), rule, at)).toEqual(stay);
+        expect(
+          kept(
+            list.filter((each) => stay.includes(each.seq)),
+            rule,
+            at,
+          ),
+        ).toEqual(stay);
       }),
     );
   });

@@ -9,7 +9,7 @@ import { indexPackLine } from '../../src/repository/index-file.js';
 import { deletionName, indexName, snapshotName } from '../../src/repository/layout.js';
 import { type Root, rootBytes } from '../../src/repository/root.js';
 import type { RepositoryKey } from '../../src/repository/seal.js';
-import { sealMeta, Store } from '../../src/repository/store.js';
+import { Store, sealMeta } from '../../src/repository/store.js';
 import { forgetGone, syncFrom } from '../../src/repository/sync.js';
 import { makeRoot } from './arbitraries.js';
 
@@ -44,7 +44,14 @@ async function putRoot(seq: number, change: Partial<Root> = {}, at = store): Pro
 }
 async function putIndex(seq: number, letter: string): Promise<string> {
   const chunk: [string, number, number] = [letter.repeat(64), 512, 5];
-  const line = indexPackLine({ pack: letter.repeat(64), kind: 'data', generation: 'g', size: 9, plain: 4096, chunks: [chunk] });
+  const line = indexPackLine({
+    pack: letter.repeat(64),
+    kind: 'data',
+    generation: 'g',
+    size: 9,
+    plain: 4096,
+    chunks: [chunk],
+  });
   await put('index', indexName(idOf(seq)), Buffer.from(`${line}\n`));
   return indexName(idOf(seq));
 }
@@ -124,7 +131,11 @@ describe('syncFrom', () => {
       packs: [],
       indexes: [],
     });
-    for (const [seq, day] of [[1, 5], [2, 3], [3, 9]] as const) {
+    for (const [seq, day] of [
+      [1, 5],
+      [2, 3],
+      [3, 9],
+    ] as const) {
       await put('deletion', deletionName(idOf(seq)), Buffer.from(JSON.stringify(record(seq, day))));
     }
     expect((await syncFrom(store, key, catalog)).deletions.map(({ id }) => id)).toEqual([2, 1, 3].map(idOf));

@@ -18,7 +18,7 @@ const retryable = (type: string, details: unknown[] = []): ApplicationFailure =>
   ApplicationFailure.create({ message: `${type} for a test`, type, nextRetryDelay: 50, details });
 const final = (type: string): ApplicationFailure => ApplicationFailure.nonRetryable(`${type} for a test`, type);
 const count = (what: string): number => calls.log.filter((call) => call === what).length;
-const before = (a: string, b: string): void => {
+const inOrder = (a: string, b: string): void => {
   expect(calls.log, `${a} then ${b}`).toEqual(expect.arrayContaining([a, b]));
   expect(calls.log.lastIndexOf(a), `${a} before ${b}`).toBeLessThan(calls.log.indexOf(b));
 };
@@ -52,36 +52,70 @@ describe('a run', () => {
     });
     expect(calls.log.slice(0, 2)).toEqual(['begin', 'snapshot']);
     for (const batch of ['0', '1']) {
-      before(`compress ${batch}`, `encrypt ${batch}`);
+      inOrder(`compress ${batch}`, `encrypt ${batch}`);
       for (const name of ['nas', 'offsite']) {
-        before(`encrypt ${batch}`, `upload ${batch} ${name}`);
-        before(`upload ${batch} ${name}`, 'manifest');
+        inOrder(`encrypt ${batch}`, `upload ${batch} ${name}`);
+        inOrder(`upload ${batch} ${name}`, 'manifest');
       }
     }
-    before('manifest', 'encrypt manifest');
+    inOrder('manifest', 'encrypt manifest');
     for (const name of ['nas', 'offsite']) {
-      before('encrypt manifest', `upload manifest ${name}`);
-      before(`upload manifest ${name}`, `commit ${name}`);
-      before(`commit ${name}`, 'prune nas');
-      before(`commit ${name}`, 'finish succeeded');
+      inOrder('encrypt manifest', `upload manifest ${name}`);
+      inOrder(`upload manifest ${name}`, `commit ${name}`);
+      inOrder(`commit ${name}`, 'prune nas');
+      inOrder(`commit ${name}`, 'finish succeeded');
     }
     expect(calls.log.slice(-4)).toEqual(['prune nas', 'prune offsite', 'finish succeeded', 'notify ops']);
   });
 
   test('with nothing new uploads nothing', async () => {
     await run({ snapshot: async () => planOf(0), manifest: async () => ({ packs: 0, unreadable: 0 }) });
-    expect(calls.log).toEqual(['begin', 'snapshot', 'manifest', expect.stringMatching(/^commit/), expect.stringMatching(/^commit/), 'prune nas', 'prune offsite', 'finish succeeded', 'notify ops']);
+    expect(calls.log).toEqual([
+      'begin',
+      'snapshot',
+      'manifest',
+      expect.stringMatching(/^commit/),
+      expect.stringMatching(/^commit/),
+      'prune nas',
+      'prune offsite',
+      'finish succeeded',
+      'notify ops',
+    ]);
   });
 
   test('tries failing steps again', async () => {
     const document = await run(
       {
-        begin: flaky(1, () => retryable('TemporalUnavailable'), async () => started()),
-        snapshot: flaky(2, () => retryable('Internal'), async () => planOf(1)),
-        compress: flaky(2, () => retryable('SpoolFull'), async () => ({ packs: 1, read: 1, fresh: 1, unreadable: 0 })),
-        upload: flaky(1, () => retryable('DestinationUnreachable'), async () => ({ packs: 1, bytes: 5 })),
-        commit: flaky(1, () => retryable('DestinationUnreachable'), async () => ({ healed: 0, healedBytes: 0 })),
-        finish: flaky(1, () => retryable('Internal'), async () => ({}) as never),
+        begin: flaky(
+          1,
+          () => retryable('TemporalUnavailable'),
+          async () => started(),
+        ),
+        snapshot: flaky(
+          2,
+          () => retryable('Internal'),
+          async () => planOf(1),
+        ),
+        compress: flaky(
+          2,
+          () => retryable('SpoolFull'),
+          async () => ({ packs: 1, read: 1, fresh: 1, unreadable: 0 }),
+        ),
+        upload: flaky(
+          1,
+          () => retryable('DestinationUnreachable'),
+          async () => ({ packs: 1, bytes: 5 }),
+        ),
+        commit: flaky(
+          1,
+          () => retryable('DestinationUnreachable'),
+          async () => ({ healed: 0, healedBytes: 0 }),
+        ),
+        finish: flaky(
+          1,
+          () => retryable('Internal'),
+          async () => ({}) as never,
+        ),
       },
       1,
       'retry',
@@ -135,9 +169,23 @@ describe('a run', () => {
   });
 
   test('an error keeps its code and its hint', async () => {
-    const refused = ApplicationFailure.create({ message: 'no', type: 'InputRefused', nonRetryable: true, details: [{ hint: 'do this' }] });
-    const document = await run({ begin: flaky(1, () => refused, async () => started()) });
-    expect(document).toMatchObject({ status: 'failed', error: { code: 'InputRefused', message: 'no', hint: 'do this' } });
+    const refused = ApplicationFailure.create({
+      message: 'no',
+      type: 'InputRefused',
+      nonRetryable: true,
+      details: [{ hint: 'do this' }],
+    });
+    const document = await run({
+      begin: flaky(
+        1,
+        () => refused,
+        async () => started(),
+      ),
+    });
+    expect(document).toMatchObject({
+      status: 'failed',
+      error: { code: 'InputRefused', message: 'no', hint: 'do this' },
+    });
   });
 });
 
@@ -158,7 +206,9 @@ describe('destinations', () => {
       async (start) => {
         const handle = await start();
         const result = await handle.result();
-        const delivery = harness.temporal.client.workflow.getHandle(handle.workflowId.replace('backup/', 'deliver/').replace(/\/\d+$/, '/offsite'));
+        const delivery = harness.temporal.client.workflow.getHandle(
+          handle.workflowId.replace('backup/', 'deliver/').replace(/\/\d+$/, '/offsite'),
+        );
         await delivery.result();
         await harness.history('partial', handle.workflowId);
         await harness.history('deliver', delivery.workflowId);
@@ -166,7 +216,10 @@ describe('destinations', () => {
       },
     );
     expect(document).toMatchObject({ status: 'partial', destinations: [{ status: 'stored' }, { status: 'missed' }] });
-    expect(document.warnings).toContainEqual({ code: 'DestinationMissed', message: expect.stringMatching(/^offsite: DestinationUnreachable/) });
+    expect(document.warnings).toContainEqual({
+      code: 'DestinationMissed',
+      message: expect.stringMatching(/^offsite: DestinationUnreachable/),
+    });
     expect(count('deliver offsite')).toBe(3);
     expect(count('deliverInput nas')).toBe(0);
     expect(calls.log.some((call) => call.startsWith('prune'))).toBe(false);
@@ -179,24 +232,43 @@ describe('destinations', () => {
           if (destination === 'offsite') throw final('AuthDenied');
           return { packs: 1, bytes: 300 };
         },
-        commit: async ({ destination }) => (destination === 'offsite' ? { healed: 3, healedBytes: 900 } : { healed: 0, healedBytes: 0 }),
+        commit: async ({ destination }) =>
+          destination === 'offsite' ? { healed: 3, healedBytes: 900 } : { healed: 0, healedBytes: 0 },
       },
       3,
     );
-    expect(document).toMatchObject({ status: 'succeeded', destinations: [{ status: 'stored', packs: 4 }, { status: 'healed', packs: 3, bytes: 900 }] });
+    expect(document).toMatchObject({
+      status: 'succeeded',
+      destinations: [
+        { status: 'stored', packs: 4 },
+        { status: 'healed', packs: 3, bytes: 900 },
+      ],
+    });
     // Once it has failed it is left alone for a while.
-    expect(calls.log.filter((call) => call.startsWith('upload') && call.endsWith('offsite')).length).toBeLessThanOrEqual(3);
+    expect(
+      calls.log.filter((call) => call.startsWith('upload') && call.endsWith('offsite')).length,
+    ).toBeLessThanOrEqual(3);
   });
 
   test('too few destinations: failed, and delivered all the same', async () => {
     const document = await run({
-      begin: async () => started({ minimumDestinations: 2, destinations: [{ name: 'nas', giveUpAfterMs: 1 }, { name: 'offsite', giveUpAfterMs: 1 }] }),
+      begin: async () =>
+        started({
+          minimumDestinations: 2,
+          destinations: [
+            { name: 'nas', giveUpAfterMs: 1 },
+            { name: 'offsite', giveUpAfterMs: 1 },
+          ],
+        }),
       commit: async ({ destination }) => {
         if (destination === 'offsite') throw retryable('DestinationFull');
         return { healed: 0, healedBytes: 0 };
       },
     });
-    expect(document).toMatchObject({ status: 'failed', error: { code: 'DestinationMissing', message: expect.stringContaining('1 of 2') } });
+    expect(document).toMatchObject({
+      status: 'failed',
+      error: { code: 'DestinationMissing', message: expect.stringContaining('1 of 2') },
+    });
     expect(count('deliverInput offsite')).toBe(1);
   });
 
@@ -233,7 +305,13 @@ describe('destinations', () => {
 
   test('that a delivery can not be started changes nothing of how the run ended', async () => {
     const document = await run({
-      begin: async () => started({ destinations: [{ name: 'nas', giveUpAfterMs: 1 }, { name: 'offsite', giveUpAfterMs: 1 }] }),
+      begin: async () =>
+        started({
+          destinations: [
+            { name: 'nas', giveUpAfterMs: 1 },
+            { name: 'offsite', giveUpAfterMs: 1 },
+          ],
+        }),
       commit: async ({ destination }) => {
         if (destination === 'offsite') throw final('AuthDenied');
         return { healed: 0, healedBytes: 0 };
@@ -258,7 +336,11 @@ describe('a lost spool', () => {
           restarts.push(restart);
           return started({ snapshot: `000000000000000${snapshot++}` });
         },
-        compress: flaky(1, () => final('SpoolLost'), async () => ({ packs: 1, read: 1, fresh: 1, unreadable: 0 })),
+        compress: flaky(
+          1,
+          () => final('SpoolLost'),
+          async () => ({ packs: 1, read: 1, fresh: 1, unreadable: 0 }),
+        ),
       },
       2,
       'restart',
@@ -268,7 +350,7 @@ describe('a lost spool', () => {
     expect(document.warnings).toEqual([{ code: 'SpoolLost', message: expect.any(String) }]);
     expect([count('snapshot'), count('manifest')]).toEqual([2, 1]);
     expect(count('compress 0')).toBeGreaterThanOrEqual(1);
-    before('compress 1', 'manifest');
+    inOrder('compress 1', 'manifest');
   });
 
   test('a second time fails it', async () => {
@@ -278,7 +360,13 @@ describe('a lost spool', () => {
   });
 
   test('at commit, before any destination has the snapshot, restarts too', async () => {
-    const document = await run({ commit: flaky(2, () => final('SpoolLost'), async () => ({ healed: 0, healedBytes: 0 })) });
+    const document = await run({
+      commit: flaky(
+        2,
+        () => final('SpoolLost'),
+        async () => ({ healed: 0, healedBytes: 0 }),
+      ),
+    });
     expect(document.status).toBe('succeeded');
     expect([count('begin'), count('manifest')]).toEqual([2, 2]);
   });
@@ -461,11 +549,15 @@ describe('signals and queries', () => {
 describe('several runs of a job', () => {
   test('a second one waits for the first, then goes on', async () => {
     const document = await run({
-      begin: flaky(0, () => final('x'), async ({ wait }) => {
-        if (!wait) return { state: 'busy', owner: 'other' } as const;
-        if (count('begin') < 5) throw retryable('JobBusy');
-        return started();
-      }),
+      begin: flaky(
+        0,
+        () => final('x'),
+        async ({ wait }) => {
+          if (!wait) return { state: 'busy', owner: 'other' } as const;
+          if (count('begin') < 5) throw retryable('JobBusy');
+          return started();
+        },
+      ),
     });
     expect(document.status).toBe('succeeded');
     expect(count('begin')).toBe(5);
@@ -492,7 +584,12 @@ describe('several runs of a job', () => {
         const schedule = await client.schedule.create({
           scheduleId: `holdfast/${own}/site`,
           spec: {},
-          action: { type: 'startWorkflow', workflowType: 'backup', taskQueue: 'holdfast', args: [{ host: own, job: 'site', configHash: 'c', options: {}, sig: '' }] },
+          action: {
+            type: 'startWorkflow',
+            workflowType: 'backup',
+            taskQueue: 'holdfast',
+            args: [{ host: own, job: 'site', configHash: 'c', options: {}, sig: '' }],
+          },
         });
         try {
           await schedule.trigger();
@@ -512,7 +609,12 @@ describe('continue-as-new', () => {
     const activities = mocks(
       calls,
       {
-        compress: async ({ batch }) => ({ packs: batch === 5 ? 1 : 0, read: 10, fresh: 5, unreadable: unreadable++ === 0 ? 1 : 0 }),
+        compress: async ({ batch }) => ({
+          packs: batch === 5 ? 1 : 0,
+          read: 10,
+          fresh: 5,
+          unreadable: unreadable++ === 0 ? 1 : 0,
+        }),
         upload: async ({ destination, group }) => {
           if (destination === 'offsite' && group === '5') throw final('AuthDenied');
           return { packs: 1, bytes: 300 };
@@ -526,13 +628,19 @@ describe('continue-as-new', () => {
       await until(() => count('compress 60') === 1, 'half is done', 60_000);
       await handle.signal('trigger');
       const document = await handle.result();
-      expect(document).toMatchObject({ status: 'partial', files: { total: 10, unreadable: 1 }, bytes: { read: 1040, new: 520 } });
+      expect(document).toMatchObject({
+        status: 'partial',
+        files: { total: 10, unreadable: 1 },
+        bytes: { read: 1040, new: 520 },
+      });
       expect(document.destinations).toMatchObject([{ status: 'stored', packs: 2 }, { status: 'healed' }]);
       await harness.history('continue-as-new-first', handle.workflowId, handle.firstExecutionRunId);
       await harness.history('continue-as-new-second', handle.workflowId);
       // The signal reached the first execution; the last one starts the next run.
       await until(() => calls.log.filter((call) => call === 'begin').length >= 3, 'the triggered run begins', 30_000);
-      const { executions } = await harness.temporal.connection.workflowService.listOpenWorkflowExecutions({ namespace: 'default' });
+      const { executions } = await harness.temporal.connection.workflowService.listOpenWorkflowExecutions({
+        namespace: 'default',
+      });
       for (const { execution } of executions) {
         await harness.temporal.client.workflow.getHandle(execution?.workflowId ?? '').terminate();
       }
@@ -550,7 +658,16 @@ describe('continue-as-new', () => {
     paused: true,
     triggered: false,
     restarts: 0,
-    totals: { files: 10, newFiles: 10, changedFiles: 0, unreadable: 3, sourceBytes: 1, readBytes: 500, newBytes: 400, storedBytes: 300 },
+    totals: {
+      files: 10,
+      newFiles: 10,
+      changedFiles: 0,
+      unreadable: 3,
+      sourceBytes: 1,
+      readBytes: 500,
+      newBytes: 400,
+      storedBytes: 300,
+    },
     warnings: [{ code: 'X', message: 'said before' }],
     snapshot: '00112233445566aa',
   };
@@ -562,7 +679,12 @@ describe('continue-as-new', () => {
       expect(count('compress 1')).toBe(0);
       await handle.signal('resume');
       const document = await handle.result();
-      expect(document).toMatchObject({ status: 'partial', startedAt: carried.startedAt, files: { unreadable: 3 }, bytes: { read: 1000 } });
+      expect(document).toMatchObject({
+        status: 'partial',
+        startedAt: carried.startedAt,
+        files: { unreadable: 3 },
+        bytes: { read: 1000 },
+      });
       expect(document.destinations[0]).toMatchObject({ packs: 9 });
       expect(document.warnings).toEqual(carried.warnings);
     });
@@ -600,8 +722,14 @@ describe('notifying', () => {
   });
 
   test('a prune that fails is a warning', async () => {
-    const document = await run({ prune: async ({ destination }) => (destination === 'nas' ? Promise.reject(final('DestinationFailed')) : { removed: 0, marked: 0, deleted: 0 }) });
-    expect(document).toMatchObject({ status: 'succeeded', warnings: [{ code: 'PruneFailed', message: expect.stringContaining('nas') }] });
+    const document = await run({
+      prune: async ({ destination }) =>
+        destination === 'nas' ? Promise.reject(final('DestinationFailed')) : { removed: 0, marked: 0, deleted: 0 },
+    });
+    expect(document).toMatchObject({
+      status: 'succeeded',
+      warnings: [{ code: 'PruneFailed', message: expect.stringContaining('nas') }],
+    });
     expect(count('prune offsite')).toBe(1);
   });
 });

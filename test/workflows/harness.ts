@@ -3,7 +3,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  NativeConnection,
+  Runtime,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
 import type { BackupActivities } from '../../src/activities/backup.js';
 import type { BeginAnswer } from '../../src/activities/begin.js';
 import type { FinishRequest } from '../../src/activities/finish.js';
@@ -42,7 +49,9 @@ export const planOf = (batches: number) => ({
   sources: 1,
 });
 
-export type Mocks = { [Name in keyof BackupActivities]: (...args: Parameters<BackupActivities[Name]>) => ReturnType<BackupActivities[Name]> };
+export type Mocks = {
+  [Name in keyof BackupActivities]: (...args: Parameters<BackupActivities[Name]>) => ReturnType<BackupActivities[Name]>;
+};
 export interface Calls {
   /** Names of the activities as they began, with what tells them apart. */
   log: string[];
@@ -94,8 +103,17 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
   };
   const logged = Object.entries(all).map(([name, run]) => [
     name,
-    async (request: { batch?: number; group?: string; destination?: string; name?: string; restart?: number; status?: string }) => {
-      const which = [request.batch, request.group, request.destination, request.name, request.status].filter((part) => part !== undefined);
+    async (request: {
+      batch?: number;
+      group?: string;
+      destination?: string;
+      name?: string;
+      restart?: number;
+      status?: string;
+    }) => {
+      const which = [request.batch, request.group, request.destination, request.name, request.status].filter(
+        (part) => part !== undefined,
+      );
       note([name, ...which].join(' '));
       if (name === 'finish') calls.finished.push(request as FinishRequest);
       return (run as (request: unknown) => Promise<unknown>)(request);
@@ -114,7 +132,13 @@ export function documentOf(request: FinishRequest): RunDocument {
     mode: 'full',
     files: { total: totals.files, new: totals.newFiles, changed: totals.changedFiles, unreadable: totals.unreadable },
     bytes: { source: totals.sourceBytes, read: totals.readBytes, new: totals.newBytes, stored: totals.storedBytes },
-    destinations: request.destinations.map(({ name, state, packs, bytes, error }) => ({ name, status: state, packs, bytes, error: error ?? null })),
+    destinations: request.destinations.map(({ name, state, packs, bytes, error }) => ({
+      name,
+      status: state,
+      packs,
+      bytes,
+      error: error ?? null,
+    })),
     warnings: request.warnings,
     startedAt: request.startedAt,
     endedAt: request.endedAt,
@@ -140,7 +164,12 @@ export class Harness {
     Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
     const [temporal, workflowBundle] = await Promise.all([startTestTemporal(), bundle()]);
     const native = await NativeConnection.connect({ address: temporal.server.address });
-    const control = await Worker.create({ connection: native, identity: 'worker', workflowBundle, taskQueue: controlQueue });
+    const control = await Worker.create({
+      connection: native,
+      identity: 'worker',
+      workflowBundle,
+      taskQueue: controlQueue,
+    });
     return new Harness(temporal, native, workflowBundle, control);
   }
 
@@ -152,7 +181,10 @@ export class Harness {
   }
 
   /** Runs a backup with these activities beside it; `during` may send signals and ask. */
-  async with<T>(activities: Mocks, work: (start: (change?: Partial<BackupInput>) => Promise<Handle>) => Promise<T>): Promise<T> {
+  async with<T>(
+    activities: Mocks,
+    work: (start: (change?: Partial<BackupInput>) => Promise<Handle>) => Promise<T>,
+  ): Promise<T> {
     // Each scenario has a host of its own, so that none takes another's tasks.
     const own = `${host}${this.runs === 0 ? '' : `-${this.runs}`}`;
     this.runs++;
@@ -161,7 +193,7 @@ export class Harness {
     const running = worker.run();
     try {
       return await work((change = {}) =>
-        this.temporal.client.workflow.start('backup', {
+        this.temporal.client.workflow.start<Backup>('backup', {
           workflowId: `backup/${own}/site/${this.runs}`,
           taskQueue: controlQueue,
           args: [{ ...input, host: own, ...change }],
@@ -185,9 +217,12 @@ export class Harness {
   }
 }
 
-export type Handle = WorkflowHandleWithFirstExecutionRunId;
+type Backup = (input: BackupInput) => Promise<RunDocument>;
+export type Handle = WorkflowHandleWithFirstExecutionRunId<Backup>;
 
-export function bundle(source = new URL('../../src/workflows/index.ts', import.meta.url)): Promise<WorkflowBundleWithSourceMap> {
+export function bundle(
+  source = new URL('../../src/workflows/index.ts', import.meta.url),
+): Promise<WorkflowBundleWithSourceMap> {
   return bundleWorkflowCode({ workflowsPath: fileURLToPath(source), logger: new DefaultLogger('ERROR') });
 }
 

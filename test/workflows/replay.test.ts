@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync, cpSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -60,7 +60,9 @@ describe('saved histories', () => {
 
   test.each(names)('%s tells nothing of the machine it was recorded on', (name) => {
     const text = textOf(name);
-    const payloads = [...text.matchAll(/"data":"([A-Za-z0-9+/=]+)"/g)].map(([, data]) => Buffer.from(data ?? '', 'base64').toString());
+    const payloads = [...text.matchAll(/"data":"([A-Za-z0-9+/=]+)"/g)].map(([, data]) =>
+      Buffer.from(data ?? '', 'base64').toString(),
+    );
     for (const each of [text, ...payloads]) {
       expect(each).not.toMatch(/\/(home|root|tmp|work|Users)\//);
       for (const own of [hostname(), userInfo().username]) {
@@ -72,7 +74,10 @@ describe('saved histories', () => {
 
 describe('a change that would break running backups is found', () => {
   test('a step moved, a step more', async () => {
-    const moved = await edited('await this.prune();', 'await this.prune();\n    await this.activities.snapshot(this.ref);');
+    const moved = await edited(
+      'await this.prune();',
+      'await this.prune();\n    await this.activities.snapshot(this.ref);',
+    );
     await expect(replay(moved, 'success')).rejects.toThrow(/nondeterminism|determin/i);
   });
 

@@ -1,0 +1,272 @@
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type * as ConfigModule from '../../src/config/load.js';
+import type * as BackupModule from '../../src/control/backup.js';
+import type * as LogModule from '../../src/control/log.js';
+import type * as SessionModule from '../../src/control/session.js';
+import { LocalDestination } from '../../src/destinations/local.js';
+import { unlock } from '../../src/repository/keys.js';
+import { snapshotIdOf } from '../../src/repository/layout.js';
+import { rootLimit } from '../../src/repository/root.js';
+import { Store } from '../../src/repository/store.js';
+import type { RunDocument } from '../../src/workflows/types.js';
+
+const built = <T>(file: string): Promise<T> =>
+  import(pathToFileURL(path.resolve(import.meta.dirname, '../../dist', file)).href) as Promise<T>;
+
+// Planted literally, by environment, file and command; long enough not to turn up by chance.
+const secrets = {
+  passphrase: 'PLANTED-passphrase-correct-horse',
+  accessKeyId: 'PLANTEDACCESSKEYID01',
+  secretAccessKey: 'PLANTED/secret+access==key',
+  sessionToken: 'PLANTED-session-token-of-the-file',
+  hookPath: 'PLANTED-hook-token-in-the-path',
+  hookSecret: 'PLANTED-hook-signing-secret',
+  header: 'Bearer PLANTED-header-value',
+  command: 'PLANTED-by-a-command',
+};
+const forms = Object.values(secrets).flatMap((secret) => [
+  secret,
+  encodeURIComponent(secret),
+  Buffer.from(secret).toString('base64'),
+]);
+const found = (text: string): string[] => [...forms, 'PLANTED'].filter((form) => text.includes(form));
+
+let folder: string;
+let document: RunDocument;
+const said = { stderr: '', argv: new Set<string>(), histories: [] as string[], heartbeats: [] as string[] };
+const at = (...names: string[]): string => path.join(folder, ...names);
+
+/** Command lines of this process's descendants. */
+function commandLines(): string[] {
+  const parents = new Map<number, { parent: number; line: string }>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const parent = Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${name}/stat`, 'latin1'))?.[1]);
+      parents.set(Number(name), {
+        parent,
+        line: readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' '),
+      });
+    } catch {
+      // It has ended.
+    }
+  }
+  const isOurs = (pid: number): boolean =>
+    pid === process.pid || (parents.has(pid) && isOurs(parents.get(pid)?.parent ?? 0));
+  return [...parents].filter(([pid]) => pid !== process.pid && isOurs(pid)).map(([, { line }]) => line);
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'holdfast-secrets-'));
+  mkdirSync(at('source'));
+  for (let i = 0; i < 20; i++) writeFileSync(at('source', `f${i}`), `content ${i}`);
+  writeFileSync(at('token'), `${secrets.sessionToken}\n`, { mode: 0o600 });
+  writeFileSync(at('say'), `#!/bin/sh\nsleep 1\ncat '${at('answer')}'\n`);
+  chmodSync(at('say'), 0o700);
+  writeFileSync(at('answer'), secrets.command, { mode: 0o600 });
+  process.env.HOLDFAST_TEST_ACCESS_KEY = secrets.secretAccessKey;
+  const config = {
+    host: 'web-1',
+    state: at('state'),
+    encryption: { passphrase: secrets.passphrase },
+    destinations: {
+      nas: { type: 'local', path: at('nas') },
+      // Nobody listens there: errors are what is looked through.
+      cloud: {
+        type: 's3',
+        bucket: 'b',
+        region: 'eu',
+        endpoint: 'http://127.0.0.1:9',
+        accessKeyId: secrets.accessKeyId,
+        secretAccessKey: `\${env:HOLDFAST_TEST_ACCESS_KEY}`,
+        sessionToken: `\${file:${at('token')}}`,
+        giveUpAfter: '1s',
+      },
+      broken: {
+        type: 's3',
+        bucket: 'c',
+        region: 'eu',
+        endpoint: 'http://127.0.0.1:9',
+        accessKeyId: 'a',
+        secretAccessKey: `\${command:${at('say')}}`,
+        giveUpAfter: '1s',
+      },
+    },
+    notify: {
+      hook: {
+        type: 'webhook',
+        url: `http://127.0.0.1:9/${secrets.hookPath}`,
+        secret: secrets.hookSecret,
+        headers: { authorization: secrets.header },
+        on: ['success', 'failure', 'warning'],
+      },
+    },
+    jobs: {
+      site: {
+        sources: [{ type: 'files', name: 'www', paths: [at('source')] }],
+        destinations: ['nas', 'cloud', 'broken'],
+        notify: ['hook'],
+      },
+    },
+  };
+  writeFileSync(at('holdfast.json'), JSON.stringify(config), { mode: 0o600 });
+
+  const [{ loadConfig }, { openSession }, { startBackup }, { openLog }] = await Promise.all([
+    built<typeof ConfigModule>('config/load.js'),
+    built<typeof SessionModule>('control/session.js'),
+    built<typeof BackupModule>('control/backup.js'),
+    built<typeof LogModule>('control/log.js'),
+  ]);
+  const loaded = loadConfig(at('holdfast.json'));
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = ((chunk: string | Uint8Array) => {
+    said.stderr += chunk.toString();
+    return true;
+  }) as typeof process.stderr.write;
+  const watch = setInterval(() => {
+    for (const line of commandLines()) said.argv.add(line);
+  }, 100);
+  try {
+    const workerLog = await openLog(loaded.config.state, { stderr: 'debug', debug: true });
+    const tell = (text: string): void => void (said.stderr += text);
+    const session = await openSession(loaded, {
+      worker: true,
+      command: 'test',
+      log: { info: tell, warn: tell },
+      workerLog,
+    });
+    try {
+      const { run } = await startBackup(session, 'site');
+      const { client } = session.temporal;
+      const handle = client.workflow.getHandle<() => Promise<RunDocument>>(run);
+      const beats = setInterval(() => {
+        void handle.describe().then(
+          ({ raw }) => said.heartbeats.push(JSON.stringify(raw.pendingActivities)),
+          () => undefined,
+        );
+      }, 150);
+      // Until the notifier has failed once, after the run's end was recorded.
+      const tried = async (): Promise<boolean> => {
+        const { pendingActivities } = (await handle.describe()).raw;
+        return (
+          pendingActivities?.some(
+            ({ activityType, attempt }) => activityType?.name === 'notify' && Number(attempt) > 1,
+          ) === true
+        );
+      };
+      while (!(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
+      clearInterval(beats);
+      document = (await documentSoFar(run)) as RunDocument;
+      for await (const execution of client.workflow.list()) {
+        const history = await client.workflow.getHandle(execution.workflowId).fetchHistory();
+        said.histories.push(historyToJSON(history));
+        await client.workflow
+          .getHandle(execution.workflowId)
+          .terminate()
+          .catch(() => undefined);
+      }
+    } finally {
+      await session.close();
+    }
+  } finally {
+    clearInterval(watch);
+    process.stderr.write = write;
+  }
+});
+afterAll(() => {
+  delete process.env.HOLDFAST_TEST_ACCESS_KEY;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function documentSoFar(run: string): Promise<RunDocument | undefined> {
+  const { History } = await import('../../src/activities/history.js');
+  const history = new History(at('state'));
+  try {
+    const one = history.get(run);
+    return one?.endedAt ? one : undefined;
+  } finally {
+    history.close();
+  }
+}
+
+/** Text of every file below `name`, but for what may hold secrets: the databases' and the server's own are read as bytes. */
+function textsBelow(name: string): Map<string, string> {
+  const texts = new Map<string, string>();
+  for (const each of readdirSync(at(name), { recursive: true, withFileTypes: true })) {
+    if (each.isFile())
+      texts.set(path.join(each.parentPath, each.name), readFileSync(path.join(each.parentPath, each.name), 'latin1'));
+  }
+  return texts;
+}
+
+test('the run went as planned: one destination stored, two missed, the notifier not reached', () => {
+  expect(document.destinations.map(({ name, status }) => [name, status])).toEqual([
+    ['nas', 'stored'],
+    ['cloud', 'missed'],
+    ['broken', 'missed'],
+  ]);
+  expect(said.histories.length).toBeGreaterThanOrEqual(1);
+  expect(said.argv.size).toBeGreaterThan(0);
+  expect([...said.argv].some((line) => line.includes('say'))).toBe(true);
+});
+
+test('no history holds a secret, not in inputs, results, failures or heartbeats', () => {
+  for (const text of [...said.histories, ...said.heartbeats]) {
+    expect(found(text)).toEqual([]);
+    for (const [, data] of text.matchAll(/"data":"([A-Za-z0-9+/=]+)"/g)) {
+      expect(found(Buffer.from(data ?? '', 'base64').toString())).toEqual([]);
+    }
+  }
+});
+
+test('nor does the document of the run, the log, stderr or any command line', () => {
+  expect(found(JSON.stringify(document))).toEqual([]);
+  expect(found(said.stderr)).toEqual([]);
+  const log = readFileSync(at('state', 'logs', 'holdfast.log'), 'utf8');
+  expect(log.length).toBeGreaterThan(0);
+  expect(found(log)).toEqual([]);
+  expect([...said.argv].flatMap(found)).toEqual([]);
+});
+
+test('nor anything that is left in state and spool', () => {
+  const texts = textsBelow('state');
+  const names = [...texts.keys()].join('\n');
+  // The missed run keeps its frozen config.
+  expect(names).toMatch(/config\.json/);
+  expect(names).toMatch(/history\.db/);
+  for (const [name, text] of texts) expect(found(text), name).toEqual([]);
+});
+
+test('nor the repository, its root decrypted', async () => {
+  for (const [name, text] of textsBelow('nas')) expect(found(text), name).toEqual([]);
+  const store = new Store(new LocalDestination('nas', { type: 'local', path: at('nas') }), 'web-1', 'site');
+  const file = await store.keyFile();
+  const key = file ? await unlock(file, secrets.passphrase) : undefined;
+  expect(key).toBeDefined();
+  let roots = 0;
+  for await (const { name } of store.list('snapshots/')) {
+    expect(snapshotIdOf(name)).toBeDefined();
+    const root = (await store.readMeta(key, 'snapshot', name, rootLimit)).toString();
+    roots++;
+    expect(root).toContain('HOLDFAST_TEST_ACCESS_KEY');
+    expect(found(root)).toEqual([]);
+  }
+  expect(roots).toBe(1);
+});
+
+test('an error met with a secret in it leaves without it', async () => {
+  const { asFailure } = await built<{ asFailure: (error: unknown) => Error }>('activities/failures.js');
+  const url = `http://127.0.0.1:9/${secrets.hookPath}`;
+  expect(found(asFailure(new Error(`POST ${url} and ${new URL(url).pathname}`)).message)).toEqual([]);
+  for (const secret of [secrets.secretAccessKey, secrets.sessionToken, secrets.command, secrets.hookSecret]) {
+    const failure = asFailure(
+      new Error(`request to http://u:${secret}@h/${secret}?k=${encodeURIComponent(secret)} failed`),
+    );
+    expect(found(`${failure.message} ${JSON.stringify(failure)}`)).toEqual([]);
+  }
+});
