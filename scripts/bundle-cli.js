@@ -25,9 +25,7 @@ const kept = [
   'destinations/s3.js',
   'config/redact.js',
   'errors.js',
-].map((name) =>
-  path.join(dist, name),
-);
+].map((name) => path.join(dist, name));
 
 await rm(out, { recursive: true, force: true });
 const bundle = await rolldown({

@@ -9,6 +9,7 @@ export const errorCodes = [
   'SourceMissing',
   'SourceFailed',
   'SpoolLost',
+  'SpoolStale',
   'SpoolFull',
   'IntegrityMismatch',
   'RepositoryMismatch',

@@ -1,4 +1,4 @@
-import { Context } from '@temporalio/activity';
+import { ApplicationFailure, Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { signInput, verifyInput } from './auth.js';
@@ -228,7 +228,16 @@ function guarded<T extends Record<string, (...args: never[]) => Promise<unknown>
       try {
         return await run(...args);
       } catch (error) {
-        throw asFailure(error);
+        const failure = asFailure(error);
+        // What nobody foresaw is tried again for half an hour, not for ever.
+        if (
+          failure instanceof ApplicationFailure &&
+          failure.type === 'Internal' &&
+          Context.current().info.attempt > 60
+        ) {
+          throw ApplicationFailure.nonRetryable(failure.message, failure.type);
+        }
+        throw failure;
       }
     },
   ]);

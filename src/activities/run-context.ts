@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Config, DestinationConfig, JobConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
+import { bootId } from '../platform/boot.js';
 import type { Catalog } from '../repository/catalog.js';
 import type { KeyFile } from '../repository/keys.js';
 import type { SnapshotMode } from '../repository/root.js';
@@ -50,6 +51,8 @@ export interface SourcePlan {
 }
 
 export interface RunPlan {
+  /** The system's boot id: the plan and what was read by it count only until the next boot. */
+  boot: string;
   sources: SourcePlan[];
   batches: BatchPlan[];
 }
@@ -99,6 +102,10 @@ export class RunContext {
   plan(): RunPlan {
     const plan = readJson<RunPlan>(spoolFiles.plan(this.folder));
     if (!plan) throw new HoldfastError('SpoolLost', `the plan of ${this.run} is gone from ${this.folder}`);
+    // It was never fsynced: after a power cut its files may be there without their content.
+    if (plan.boot !== bootId()) {
+      throw new HoldfastError('SpoolStale', `the system was restarted since ${this.run} planned its work`);
+    }
     return plan;
   }
 

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { automaticExcludes } from '../config/overlaps.js';
 import { HoldfastError } from '../errors.js';
+import { bootId } from '../platform/boot.js';
 import { laneTaskOf } from './batch.js';
 import { restoreManifest } from './parent-manifest.js';
 import { ReadAhead } from './read-ahead.js';
@@ -31,7 +32,8 @@ export interface SnapshotAnswer {
 
 /** Walks every source against its parent and writes the plan of what is to be read. */
 export async function snapshot(context: RunContext, group: TaskGroup, signal: AbortSignal): Promise<SnapshotAnswer> {
-  const known = readJson<RunPlan>(spoolFiles.plan(context.folder));
+  const earlier = readJson<RunPlan>(spoolFiles.plan(context.folder));
+  const known = earlier?.boot === bootId() ? earlier : undefined;
   const plan = known ?? (await walkAll(context, group, signal));
   if (!known) writeJson(spoolFiles.plan(context.folder), plan);
   const sum = (pick: (walk: Omit<WalkResult, 'batches'>) => number): number =>
@@ -52,7 +54,7 @@ export async function snapshot(context: RunContext, group: TaskGroup, signal: Ab
 
 async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSignal): Promise<RunPlan> {
   const { begun, job } = context;
-  const plan: RunPlan = { sources: [], batches: [] };
+  const plan: RunPlan = { boot: bootId(), sources: [], batches: [] };
   // An earlier attempt may have read lanes of a plan that this one writes anew.
   await context.ahead.settle();
   context.ahead = new ReadAhead();

@@ -31,16 +31,26 @@ export class Webhook implements Notifier {
       ...this.options.headers,
     };
     if (this.options.secret !== undefined) {
-      headers['x-holdfast-signature'] = `sha256=${createHmac('sha256', this.options.secret).update(`${timestamp}.${body}`).digest('hex')}`;
+      headers['x-holdfast-signature'] =
+        `sha256=${createHmac('sha256', this.options.secret).update(`${timestamp}.${body}`).digest('hex')}`;
     }
     let response: Response;
     try {
       const limit = AbortSignal.timeout(timeoutMs);
-      response = await fetch(this.options.url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.any([limit, signal]) });
+      response = await fetch(this.options.url, {
+        method: 'POST',
+        headers,
+        body,
+        redirect: 'manual',
+        signal: AbortSignal.any([limit, signal]),
+      });
       await response.body?.cancel();
     } catch (error) {
       signal.throwIfAborted();
-      throw new HoldfastError('Throttled', `notifier ${this.name}: the webhook cannot be reached`, { cause: error, hint: `Check the url of notify.${this.name}.` });
+      throw new HoldfastError('Throttled', `notifier ${this.name}: the webhook cannot be reached`, {
+        cause: error,
+        hint: `Check the url of notify.${this.name}.`,
+      });
     }
     if (response.status >= 200 && response.status < 300) return;
     throw new HoldfastError('Throttled', `notifier ${this.name}: the webhook answered ${response.status}`, {

@@ -190,7 +190,8 @@ class BackupRun {
         await this.store();
         return;
       } catch (error) {
-        if (reasonOf(error).code !== 'SpoolLost' || this.restarts > 0) throw error;
+        const reason = reasonOf(error);
+        if (reason.code !== 'SpoolLost' || (this.restarts > 0 && !reason.stale)) throw error;
         this.restarts++;
         await this.begin();
       }
@@ -342,7 +343,8 @@ class BackupRun {
       );
       const failure = failures.find((error) => error !== undefined);
       if (failure === undefined) return;
-      if (isCancellation(failure) || reasonOf(failure).code !== 'SpoolLost' || this.restarts > 0) throw failure;
+      const reason = reasonOf(failure);
+      if (isCancellation(failure) || reason.code !== 'SpoolLost' || (this.restarts > 0 && !reason.stale)) throw failure;
       if (this.targets.some((target) => target.state === 'stored' || target.state === 'healed')) throw failure;
       this.restarts++;
       await this.begin();
@@ -549,6 +551,8 @@ interface Reason {
   lost: boolean;
   /** The worker died or was stopped; the step itself did not fail. */
   workerLost: boolean;
+  /** The system was restarted: beginning anew does not count as a second loss. */
+  stale: boolean;
 }
 
 /** What is behind an activity's failure. */
@@ -556,9 +560,11 @@ export function reasonOf(error: unknown): Reason {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof ApplicationFailure) {
     const details = (cause.details?.[0] ?? {}) as { hint?: string; progress?: number };
-    const code = cause.type ?? 'Internal';
+    const stale = cause.type === 'SpoolStale';
+    const code = stale ? 'SpoolLost' : (cause.type ?? 'Internal');
     return {
       code,
+      stale,
       message: cause.message,
       hint: details.hint,
       retryable: cause.nonRetryable !== true,
@@ -575,6 +581,7 @@ export function reasonOf(error: unknown): Reason {
     progress: 0,
     lost: false,
     workerLost: cause instanceof TimeoutFailure,
+    stale: false,
   };
 }
 

@@ -133,7 +133,9 @@ beforeAll(async () => {
   }, 100);
   try {
     const workerLog = await openLog(loaded.config.state, { stderr: 'debug', debug: true });
-    const tell = (text: string): void => void (said.stderr += text);
+    const tell = (text: string): void => {
+      said.stderr += text;
+    };
     const session = await openSession(loaded, {
       worker: true,
       command: 'test',

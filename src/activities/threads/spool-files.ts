@@ -56,7 +56,7 @@ export interface Segment {
 }
 
 export interface Problem {
-  code: 'Unreadable' | 'Vanished' | 'Changed' | 'SymlinkSource' | 'SymlinkSource';
+  code: 'Unreadable' | 'Vanished' | 'Changed' | 'SymlinkSource';
   path: string;
   message: string;
 }

@@ -186,7 +186,7 @@ export function walkTask(task: WalkTask): WalkResult {
     // What became something else while it was looked at is left out like what can't be read.
     const code = problem.code === 'Changed' ? 'Unreadable' : problem.code;
     if (code === 'Vanished') result.vanished++;
-    else if (code === 'Unreadable') result.unreadable++;
+    else result.unreadable++;
     problems.add(JSON.stringify({ code, path, message } satisfies Problem));
   };
 
