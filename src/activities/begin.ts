@@ -172,9 +172,7 @@ async function decide(
         await claimRepository(host, jobName, store, keyFile, { takeOver: options.takeOver === true }, signal);
         listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository));
       } catch (error) {
-        const failure = asHoldfast(error);
-        if (failure.code === 'RepositoryMismatch' || failure.code === 'RepositoryOwned') throw failure;
-        failures.set(store.name, failure);
+        failures.set(store.name, asHoldfast(error));
       }
     }),
   );

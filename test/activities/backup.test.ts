@@ -528,7 +528,7 @@ describe('a destination', () => {
     expect(await backups.call('deliver', input)).toEqual({ delivered: [], left: 0 });
   });
 
-  test("that holds another job's repository is refused", async () => {
+  test("that holds another job's repository is refused, and the others are not", async () => {
     some();
     await backups.run();
     const other = JSON.parse(readFileSync(backups.objectPath('nas', 'holdfast.json'), 'utf8'));
@@ -536,7 +536,11 @@ describe('a destination', () => {
       backups.objectPath('nas', 'holdfast.json'),
       JSON.stringify({ ...other, repository: '0f8fad5b-d9cb-469f-a165-70867728950e' }),
     );
-    await expect(backups.begin(backups.newRun())).rejects.toEqual(failsWith('RepositoryMismatch'));
+    const run = backups.newRun();
+    expect(await backups.begin(run)).toMatchObject({
+      state: 'started',
+      destinations: [{ name: 'nas', error: expect.stringContaining('RepositoryMismatch') }, { name: 'offsite' }],
+    });
   });
 
   test('owned by another state folder needs a take-over', async () => {
