@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
+import { type FileHandle, open, statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { HoldfastError } from '../errors.js';
+import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { packName } from '../repository/layout.js';
 import { syncFolder } from './durable.js';
@@ -165,9 +165,26 @@ export async function encryptGroup(
       });
     }),
   );
+  // Here, so that no thread waits for the disk. Until the record below is written the packs count only until the next boot.
+  await Promise.all(sealed.map(({ pack }) => syncFile(spoolFiles.pack(context.folder, pack))));
   if (sealed.length > 0) syncFolder(path.join(context.folder, 'packs'));
   writeJson(record, sealed, true);
   return { packs: sealed.length, bytes: sizeOf(sealed) };
+}
+
+async function syncFile(file: string): Promise<void> {
+  let handle: FileHandle;
+  try {
+    handle = await open(file, 'r+');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw new HoldfastError('SpoolLost', `${file} is gone from the spool`);
+    throw error;
+  }
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
 }
 
 const sizeOf = (packs: readonly SealedPack[]): number => packs.reduce((sum, pack) => sum + pack.size, 0);

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -144,7 +143,7 @@ function sameContext(actual: Record<string, string>, expected: Record<string, st
 }
 
 /**
- * Writes the stored form of a pack: `source` encrypted (or copied) to `target`, fsynced.
+ * Writes the stored form of a pack: `source` encrypted (or copied) to `target`; the caller makes it durable.
  * Resolves to the SHA-256 and the length of the stored bytes.
  */
 export async function sealPack(
@@ -168,12 +167,6 @@ export async function sealPack(
     await pipeGently(input, cipher, meter, output);
   } else {
     await pipeline(input, meter, output);
-  }
-  const handle = await open(target, 'r+');
-  try {
-    await handle.datasync();
-  } finally {
-    await handle.close();
   }
   return { sha256: hash.digest('hex'), bytes };
 }

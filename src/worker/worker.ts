@@ -5,7 +5,7 @@ import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@tem
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
 import { Host } from '../activities/host.js';
-import { closePool } from '../activities/threads/pool.js';
+import { closePool, warmPool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
@@ -94,6 +94,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
   }
   const running = workers.map((worker) => worker.run());
   if (roles.includes('host')) {
+    void warmPool().catch((error: unknown) => log.debug({ err: error }, 'warming up failed'));
     void reviveRuns(host, client, log).catch((error: unknown) =>
       log.warn({ err: error }, 'looking after earlier runs failed'),
     );

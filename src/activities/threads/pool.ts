@@ -15,7 +15,7 @@ let pool: Piscina | undefined;
 function threads(): Piscina {
   pool ??= new Piscina({
     filename: fileURLToPath(new URL('./tasks.js', import.meta.url)),
-    minThreads: 1,
+    minThreads: 2,
     maxThreads: Math.max(2, Math.min(availableParallelism(), 8)),
     idleTimeout: 60_000,
     // Lines and file names die young; without a limit each thread keeps tens of megabytes for them.
@@ -58,6 +58,12 @@ export class TaskGroup {
     this.stopped = true;
     for (const channel of this.channels) stopTask(channel);
   }
+}
+
+/** Loads in both standing threads what a backup needs, so that its first seconds do not go into it. */
+export async function warmPool(): Promise<void> {
+  const group = new TaskGroup(new AbortController().signal);
+  await Promise.all([group.run('warmTask', {}), group.run('warmTask', {})]);
 }
 
 export async function closePool(): Promise<void> {

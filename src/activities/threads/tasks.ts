@@ -6,6 +6,7 @@ import * as merge from './merge-task.js';
 import * as restore from './restore-task.js';
 import * as seal from './seal-task.js';
 import * as walk from './walk-task.js';
+import * as warm from './warm-task.js';
 
 export const filterTask = answering(catalogs.filterTask);
 export const laneTask = answering(lane.laneTask);
@@ -19,3 +20,4 @@ export const restorePackTask = answering(restore.restorePackTask);
 export const restorePlanTask = answering(restore.restorePlanTask);
 export const sealTask = answering(seal.sealTask);
 export const walkTask = answering(walk.walkTask);
+export const warmTask = answering(warm.warmTask);
