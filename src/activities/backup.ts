@@ -1,6 +1,7 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
+import { oneAtATime } from './alone.js';
 import { signInput, verifyInput } from './auth.js';
 import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
@@ -32,7 +33,6 @@ export interface DeliverInput {
 /** The activities of `backup` and `deliver` on this host. Each is thin: check the caller, call a module, heartbeat. */
 export function createBackupActivities(host: Host) {
   const contexts = new Map<string, RunContext>();
-  const running = new Map<string, Promise<unknown>>();
 
   const load = (ref: RunRef): RunContext => {
     verifyInput(host.state, 'backup', ref.input);
@@ -43,20 +43,7 @@ export function createBackupActivities(host: Host) {
     return context;
   };
 
-  /** After a heartbeat time-out an old attempt may still run in this process: the new one waits for its end. */
-  const alone = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
-    const before = running.get(what);
-    const mine = (async () => {
-      await before?.catch(() => undefined);
-      return work();
-    })();
-    running.set(what, mine);
-    try {
-      return await mine;
-    } finally {
-      if (running.get(what) === mine) running.delete(what);
-    }
-  };
+  const alone = oneAtATime();
 
   const threaded = <T>(
     ref: RunRef,

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
+import { oneAtATime } from './alone.js';
 import {
   cleanUp,
   finishStep,
@@ -38,22 +39,7 @@ const beatMs = 500;
 
 /** A restore's activities on this host. Each is thin: check the caller, call the engine, heartbeat. */
 export function createRestoreActivities(deps: RestoreDeps) {
-  const running = new Map<string, Promise<unknown>>();
-
-  /** After a heartbeat time-out an old attempt may still run in this process: the new one waits for its end. */
-  const alone = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
-    const before = running.get(what);
-    const mine = (async () => {
-      await before?.catch(() => undefined);
-      return work();
-    })();
-    running.set(what, mine);
-    try {
-      return await mine;
-    } finally {
-      if (running.get(what) === mine) running.delete(what);
-    }
-  };
+  const alone = oneAtATime();
 
   const scratchOf = (run: string): string => path.join(deps.scratch, run.replace(/[^A-Za-z0-9._-]+/g, '_'));
 

@@ -9,7 +9,6 @@ import { findJob } from '../config/load.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import { type Lock, tryExclusive } from '../worker/locks.js';
 import type {
-  OverwriteMode,
   RestoreDocument,
   RestoreHeartbeat,
   RestoreInput,
@@ -23,16 +22,8 @@ import { describeRun, isPassing } from './executions.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
 import { type Session, temporalOf } from './session.js';
 
-export interface RestoreRequest {
-  job: string;
-  snapshot: string;
-  /** Absolute source paths; none means everything. */
-  paths: string[];
-  /** Absolute. */
-  target: string;
-  overwrite: OverwriteMode;
-  destination?: string;
-}
+/** A restore as the command line asks for it; host and signature are added here. */
+export type RestoreRequest = Omit<RestoreInput, 'host' | 'sig'>;
 
 export interface RestoreUpdate {
   run: string;

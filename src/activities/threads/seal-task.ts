@@ -1,7 +1,8 @@
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { errnoOf, HoldfastError } from '../../errors.js';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { HoldfastError } from '../../errors.js';
 import { type IndexPack, indexPackLine } from '../../repository/index-file.js';
 import { type RepositoryKey, sealPack } from '../../repository/seal.js';
+import { fileSize } from '../files.js';
 import { threadCatalog } from './catalogs.js';
 import { readJson, writeJson } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
@@ -53,13 +54,4 @@ async function seal(task: SealTask, source: string): Promise<SealedPack> {
   const { sha256, bytes } = await sealPack(task.key, source, temporary);
   renameSync(temporary, spoolFiles.pack(task.run, sha256));
   return { pack: sha256, size: bytes, kind: task.pack.kind };
-}
-
-function fileSize(file: string): number | undefined {
-  try {
-    return statSync(file).size;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }
