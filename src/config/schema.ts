@@ -1,15 +1,12 @@
 import { z } from 'zod';
 import { cronProblem, splitCron } from './cron.js';
-import { duration, name, path, plainText, rate, secret, size, sourceName, text } from './fields.js';
-import { parseReferences } from './references.js';
+import { duration, name, path, plainText, secret, size, text } from './fields.js';
+import { destinationSchema } from './schema-destinations.js';
+import { type notifyEvents, notifySchema } from './schema-notify.js';
+import { type detectFields, sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
 
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
-
-/** What to notify of. */
-export const notifyEvents = ['success', 'failure', 'warning', 'recovery', 'start'] as const;
-/** What tells that a file has changed. */
-export const detectFields = ['size', 'mtime', 'ctime', 'inode'] as const;
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
 export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
@@ -17,8 +14,6 @@ export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
   ['destinations', ['sftp', 'ftp', 'gdrive', 'dropbox']],
   ['notify', ['email']],
 ]);
-
-const patterns = (description: string) => z.array(plainText()).prefault([]).describe(description);
 
 const spoolSchema = z
   .strictObject({
@@ -89,156 +84,6 @@ const encryptionSchema = z
   .describe(
     'Encryption on this machine before anything is uploaded. Left out: repositories in the clear, with a warning.',
   );
-
-const everyDestination = {
-  bandwidth: rate().optional().describe('At most this many bytes per second, such as 10MB/s. Default: no limit.'),
-  giveUpAfter: duration()
-    .prefault('5m')
-    .describe(
-      'How long a run waits for this destination without progress once the others are done; then it is missed and delivered later.',
-    ),
-};
-
-const localDestinationSchema = z
-  .strictObject({
-    type: z.literal('local').describe('A folder of this machine: a disk, a mounted NAS, an external drive.'),
-    path: path().describe('The folder that keeps the repositories, absolute; `~` is the home folder.'),
-    presence: z
-      .enum(['required', 'optional'])
-      .prefault('required')
-      .describe('optional: an external drive, which is waited for and caught up when it is plugged in.'),
-    mountPoint: path()
-      .optional()
-      .describe(
-        'The folder where the disk is mounted (`path` itself or above it). Nothing is written unless something is mounted there.',
-      ),
-    ...everyDestination,
-  })
-  .describe('A local folder.');
-
-const s3DestinationSchema = z
-  .strictObject({
-    type: z.literal('s3').describe('Amazon S3 or a service that speaks its protocol.'),
-    bucket: text()
-      .refine((value) => !value.includes('/'), {
-        error: 'expected a bucket’s name without `/`; a folder goes to `prefix`',
-      })
-      .describe('The bucket; it must exist.'),
-    prefix: z
-      .string()
-      .overwrite((value) => value.replace(/^\/+|\/+$/g, ''))
-      .refine(
-        (value) => value === '' || value.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
-        {
-          error: 'expected a prefix such as backups/web-1, without empty parts, `.` or `..`',
-        },
-      )
-      .superRefine((value, context) => {
-        const parsed = parseReferences(value);
-        if ('problem' in parsed) context.addIssue(parsed.problem);
-      })
-      .prefault('')
-      .describe('What every object’s key starts with. Default: none.'),
-    region: text().optional().describe('The region. Default: the AWS SDK’s own search.'),
-    endpoint: text()
-      .superRefine((value, context) => {
-        const problem = endpointProblem(value);
-        if (problem !== undefined) context.addIssue(problem);
-      })
-      .optional()
-      .describe('The URL of a service other than Amazon’s.'),
-    forcePathStyle: z
-      .boolean()
-      .optional()
-      .describe(
-        'true: https://host/bucket in place of https://bucket.host. Default: true with an `endpoint`, else false.',
-      ),
-    accessKeyId: secret(
-      'The access key’s id. Left out with `secretAccessKey`: the AWS SDK’s default chain.',
-    ).optional(),
-    secretAccessKey: secret('The secret access key.').optional(),
-    sessionToken: secret('The session token of temporary credentials.').optional(),
-    storageClass: text().optional().describe('The storage class of packs, such as STANDARD_IA. Default: the bucket’s.'),
-    sse: z.enum(['AES256', 'aws:kms']).optional().describe('Encryption at rest by the service. Default: the bucket’s.'),
-    ...everyDestination,
-  })
-  .superRefine((s3, context) => {
-    const have = (key: 'accessKeyId' | 'secretAccessKey' | 'sessionToken') => s3[key] !== undefined;
-    if (have('accessKeyId') !== have('secretAccessKey'))
-      context.addIssue('expected `accessKeyId` and `secretAccessKey` together');
-    else if (have('sessionToken') && !have('accessKeyId'))
-      context.addIssue('`sessionToken` needs `accessKeyId` and `secretAccessKey`');
-  })
-  .describe('An S3 bucket.');
-
-function endpointProblem(value: string): string | undefined {
-  if (value.includes('${')) return undefined;
-  const url = URL.canParse(value) ? new URL(value) : undefined;
-  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:'))
-    return 'expected an http:// or https:// URL';
-  return url.username === '' && url.password === ''
-    ? undefined
-    : 'must not hold credentials; they go to `accessKeyId` and `secretAccessKey`';
-}
-
-const destinationSchema = z.discriminatedUnion('type', [localDestinationSchema, s3DestinationSchema]);
-
-const webhookSchema = z
-  .strictObject({
-    type: z.literal('webhook').describe('An HTTP POST with a JSON document.'),
-    url: secret('Where to post to; counts as a secret.').refine(
-      (value) => value.includes('${') || (URL.canParse(value) && /^https?:/i.test(value)),
-      {
-        error: 'expected an http:// or https:// URL',
-      },
-    ),
-    secret: secret('The key the request is signed with (HMAC-SHA-256), so that the receiver can check it.').optional(),
-    headers: z
-      .record(
-        z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, { error: 'expected the name of an HTTP header' }),
-        secret('The header’s value.').refine((value) => !/[\r\n]/.test(value), { error: 'must be one line' }),
-      )
-      .optional()
-      .describe('Further request headers.'),
-    on: z
-      .array(z.enum(notifyEvents))
-      .min(1, { error: `expected at least one of ${notifyEvents.join(', ')}` })
-      .prefault(['failure', 'warning', 'recovery'])
-      .describe('What to notify of. recovery: the first success after a failure.'),
-  })
-  .describe('A webhook.');
-
-const notifySchema = z.discriminatedUnion('type', [webhookSchema]);
-
-const filesSourceSchema = z
-  .strictObject({
-    type: z.literal('files').describe('Files and folders of this machine.'),
-    name: sourceName()
-      .optional()
-      .describe('The source’s name, unique within the job. Default: the last part of the first path.'),
-    paths: z
-      .array(path(), { error: 'expected a list of absolute paths, such as [/srv/www]' })
-      .min(1, { error: 'expected at least one path' })
-      .describe('Files and folders to back up, absolute; `~` is the home folder.'),
-    include: patterns('Patterns of files to back up; left out: every file.'),
-    exclude: patterns('Patterns of files and folders to leave out, such as cache/ or *.tmp.'),
-    excludeIfPresent: z
-      .array(plainText().refine((value) => !/[\\/]/.test(value), { error: 'expected a file’s name without `/`' }))
-      .prefault([])
-      .describe('A folder that holds a file of one of these names is left out.'),
-    oneFileSystem: z
-      .boolean()
-      .prefault(false)
-      .describe('true: do not descend into other file systems mounted below the paths.'),
-    detect: z
-      .array(z.enum(detectFields))
-      .min(1, { error: `expected at least one of ${detectFields.join(', ')}` })
-      .prefault([...detectFields])
-      .describe('A file is read again when one of these differs from its last backup.'),
-  })
-  .describe('Files and folders.');
-
-const sourceSchema = z.discriminatedUnion('type', [filesSourceSchema]);
 
 const scheduleBase = {
   jitter: duration()
