@@ -21,6 +21,8 @@ export interface HostedWorkerOptions {
   /** Told once when another process turns out to host the worker. */
   onWaiting?: (holder: LockHolder | undefined) => void;
   onReady?: () => void;
+  /** The worker stays beyond one command. */
+  standing?: boolean;
 }
 
 /** A worker that this process hosts, or will as soon as the process that does is gone. */
@@ -76,14 +78,14 @@ export function hostWorker(options: HostedWorkerOptions): HostedWorker {
 
   async function serve(first: boolean): Promise<void> {
     const { installRuntime, startHostWorker } = await import('../worker/worker.js');
-    const { loaded, client, roles } = options;
+    const { loaded, client, roles, standing } = options;
     const log = await options.log();
     // The native connection makes the runtime, which takes its logger only once.
     installRuntime(log);
     const native = await connectNative(options.temporal, options.embedded);
     try {
       if (signal.aborted) return;
-      const worker = await startHostWorker({ loaded, client, native: native.connection, roles, log });
+      const worker = await startHostWorker({ loaded, client, native: native.connection, roles, log, standing });
       hosting = true;
       if (first) options.onReady?.();
       const shutdown = () => void worker.shutdown();

@@ -18,6 +18,8 @@ export interface SessionOptions {
   log: ServerLog;
   /** Shows the worker's log on stderr too. */
   verbose?: boolean;
+  /** The worker stays beyond one command. */
+  standing?: boolean;
   /** What the worker does; default: everything. */
   roles?: WorkerRole[];
   /** The worker's log; default: one that is opened when it is needed. */
@@ -122,6 +124,7 @@ function makeSession(
         embedded,
         roles: options.roles ?? ['control', 'host'],
         command: options.command,
+        standing: options.standing,
         log: openOnce,
         ...(options.onWaiting === undefined ? {} : { onWaiting: options.onWaiting }),
         ...(options.onReady === undefined ? {} : { onReady: options.onReady }),

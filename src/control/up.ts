@@ -61,6 +61,7 @@ export async function startWorkerAlone(loaded: LoadedConfig, roles: WorkerRole[]
 function workerOptions(log: Logger) {
   return {
     worker: true,
+    standing: true,
     log,
     workerLog: log,
     onWaiting: (holder: LockHolder | undefined) =>

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Client } from '@temporalio/client';
 import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
 import { Host } from '../activities/host.js';
-import { closePool, warmPool } from '../activities/threads/pool.js';
+import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
@@ -19,6 +20,8 @@ export interface HostWorkerOptions {
   /** `control` runs workflows, `host` works on this host's disks. */
   roles: ('control' | 'host')[];
   log: Logger;
+  /** The worker stays: it prepares itself while there is nothing to do. */
+  standing?: boolean;
 }
 
 export interface RunningWorker {
@@ -94,7 +97,11 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
   }
   const running = workers.map((worker) => worker.run());
   if (roles.includes('host')) {
-    void warmPool().catch((error: unknown) => log.debug({ err: error }, 'warming up failed'));
+    void warmPool()
+      .then(() =>
+        options.standing === true ? rehearse(path.join(loaded.config.state, 'run', 'rehearsal')) : undefined,
+      )
+      .catch((error: unknown) => log.debug({ err: error }, 'warming up failed'));
     void reviveRuns(host, client, log).catch((error: unknown) =>
       log.warn({ err: error }, 'looking after earlier runs failed'),
     );

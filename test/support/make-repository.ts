@@ -133,13 +133,13 @@ export class TestRepository {
     const tar = builder.finish();
     const compressed = compress(tar, { type: 'zstd', level: 3 });
     writeFileSync(spoolFiles.plainPack(run, 'forged'), compressed);
+    writeFileSync(spoolFiles.packChunks(run, 'forged'), JSON.stringify(builder.places));
     const pack: PlainPack = {
       name: 'forged',
       kind: 'manifest',
       plain: tar.length,
       compressed: compressed.length,
       content: builder.contentBytes,
-      chunks: builder.places,
     };
     await this.seal(run, index, pack);
     return this.commit(index, ['/'], parts, { entries: lines.length, files: lines.length, bytes: 0 }, new Date());

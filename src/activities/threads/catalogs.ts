@@ -20,6 +20,12 @@ export function threadCatalog(file: string, filter?: SharedArrayBuffer): Catalog
   return catalog;
 }
 
+/** Closes this thread's connection to a catalog that goes away. */
+export function closeThreadCatalog(file: string): void {
+  open.get(file)?.close();
+  open.delete(file);
+}
+
 /** Fills the filter from the catalog. Runs in a worker thread: a large catalog takes a second. */
 export function filterTask(task: { catalog: string; filter: SharedArrayBuffer }): void {
   threadCatalog(task.catalog).fill(new ChunkFilter(task.filter));

@@ -6,7 +6,7 @@ import type { Codec } from '../../repository/codec.js';
 import { type Entry, entryLine, entryPath, entryPathBytes, parseEntry } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { type ManifestChunk, ManifestChunker } from '../../repository/manifest.js';
-import { type PackBuilder, packTarget } from '../../repository/pack-writer.js';
+import { type ChunkPlace, type PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import type { ManifestPart } from '../../repository/root.js';
 import { Scope } from '../../repository/scope.js';
 import { threadCatalog } from './catalogs.js';
@@ -241,7 +241,8 @@ function storedBy(run: string, batch: number, lane: number): Map<string, string>
   const chunks = new Map<string, string>();
   for (const pack of readJson<LaneResult>(spoolFiles.laneResult(run, batch, lane))?.packs ?? []) {
     const sealed = readJson<SealedPack>(`${spoolFiles.plainPack(run, pack.name)}.sealed`);
-    if (sealed) for (const [id] of pack.chunks) chunks.set(id, sealed.pack);
+    if (!sealed) continue;
+    for (const [id] of readJson<ChunkPlace[]>(spoolFiles.packChunks(run, pack.name)) ?? []) chunks.set(id, sealed.pack);
   }
   return chunks;
 }

@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { type Codec, compressReusing } from '../../repository/codec.js';
 import type { PackBuilder } from '../../repository/pack-writer.js';
+import { writeJson } from './line-writer.js';
 import { type PlainPack, spoolFiles } from './spool-files.js';
 
-/** Writes a filled pack, compressed, to the run's `plain` folder and empties the builder. */
+/** Writes a filled pack, compressed, and the list of its chunks to the run's `plain` folder and empties the builder. */
 export function writePlainPack(
   run: string,
   name: string,
@@ -12,6 +13,7 @@ export function writePlainPack(
   codec: Codec,
 ): PlainPack {
   const tar = builder.finish();
+  writeJson(spoolFiles.packChunks(run, name), builder.places);
   const compressed = compressReusing(tar, codec);
   writeFileSync(spoolFiles.plainPack(run, name), compressed, { mode: 0o600 });
   const pack: PlainPack = {
@@ -20,7 +22,6 @@ export function writePlainPack(
     plain: tar.length,
     compressed: compressed.length,
     content: builder.contentBytes,
-    chunks: builder.places,
   };
   builder.reset();
   return pack;

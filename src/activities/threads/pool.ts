@@ -1,4 +1,6 @@
+import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -41,6 +43,7 @@ export class TaskGroup {
   ): Promise<TaskOutput<N>> {
     const channel = newChannel();
     this.channels.push(channel);
+    if (name !== 'rehearseTask') rehearsal?.abort();
     if (this.stopped || this.signal.aborted) stopTask(channel);
     return unpack((await threads().run({ ...input, channel }, { name, transferList })) as Answer<TaskOutput<N>>);
   }
@@ -66,7 +69,23 @@ export async function warmPool(): Promise<void> {
   await Promise.all([group.run('warmTask', {}), group.run('warmTask', {})]);
 }
 
+let rehearsal: AbortController | undefined;
+
+/** Runs the code of a backup in both standing threads until it is compiled, or until there is real work. */
+export async function rehearse(folder: string): Promise<void> {
+  rehearsal = new AbortController();
+  const { signal } = rehearsal;
+  rmSync(folder, { recursive: true, force: true });
+  const group = new TaskGroup(signal);
+  const tasks = ['a', 'b'].map((name) => group.run('rehearseTask', { folder: path.join(folder, name) }));
+  const results = await Promise.allSettled(tasks);
+  rmSync(folder, { recursive: true, force: true });
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure?.status === 'rejected' && !signal.aborted) throw failure.reason;
+}
+
 export async function closePool(): Promise<void> {
+  rehearsal?.abort();
   await pool?.close({ force: true });
   pool = undefined;
 }

@@ -1,6 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { type IndexPack, indexPackLine } from '../../repository/index-file.js';
+import type { ChunkPlace } from '../../repository/pack-writer.js';
 import { type RepositoryKey, sealPack } from '../../repository/seal.js';
 import { fileSize } from '../files.js';
 import { threadCatalog } from './catalogs.js';
@@ -29,13 +30,15 @@ export async function sealTask(task: SealTask): Promise<SealedPack> {
   const whole = known !== undefined && fileSize(spoolFiles.pack(task.run, known.pack)) === known.size;
   const sealed = whole ? known : await seal(task, source);
   if (!whole) writeJson(mark, sealed);
+  const chunks = readJson<ChunkPlace[]>(spoolFiles.packChunks(task.run, task.pack.name));
+  if (!chunks) throw new HoldfastError('SpoolLost', `the chunks of ${source} are gone from the spool`);
   const listed: IndexPack = {
     pack: sealed.pack,
     kind: task.pack.kind,
     generation: task.generation,
     size: sealed.size,
     plain: task.pack.plain,
-    chunks: task.pack.chunks,
+    chunks,
   };
   threadCatalog(task.catalog, task.filter).addPacks(task.index, [listed]);
   writeFileSync(spoolFiles.indexLine(task.run, sealed.pack), indexPackLine(listed), { mode: 0o600 });

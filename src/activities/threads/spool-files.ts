@@ -1,5 +1,4 @@
 import path from 'node:path';
-import type { ChunkPlace } from '../../repository/pack-writer.js';
 
 /** Names inside a run's spool folder. */
 export const spoolFiles = {
@@ -15,6 +14,8 @@ export const spoolFiles = {
   manifestResult: (run: string) => path.join(run, 'manifest.json'),
   sealed: (run: string, group: string) => path.join(run, 'sealed', `${group}.json`),
   plainPack: (run: string, name: string) => path.join(run, 'plain', name),
+  /** JSON of the plain pack's chunks, `ChunkPlace[]`: kept apart, since only threads need them. */
+  packChunks: (run: string, name: string) => path.join(run, 'plain', `${name}.chunks`),
   pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
   indexLine: (run: string, sha256: string) => path.join(run, 'sealed', `${sha256}.line`),
   object: (run: string, name: string) => path.join(run, 'objects', name),
@@ -70,7 +71,6 @@ export interface PlainPack {
   /** Bytes of the file. */
   compressed: number;
   content: number;
-  chunks: ChunkPlace[];
 }
 
 export interface LaneResult {

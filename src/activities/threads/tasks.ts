@@ -20,4 +20,5 @@ export const restorePackTask = answering(restore.restorePackTask);
 export const restorePlanTask = answering(restore.restorePlanTask);
 export const sealTask = answering(seal.sealTask);
 export const walkTask = answering(walk.walkTask);
+export const rehearseTask = answering(warm.rehearseTask);
 export const warmTask = answering(warm.warmTask);
