@@ -2,6 +2,7 @@ import { ApplicationFailure, Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { oneAtATime } from './alone.js';
+import { type AssessAnswer, type AssessRequest, assess } from './assess.js';
 import { signInput, verifyInput } from './auth.js';
 import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
@@ -148,6 +149,12 @@ export function createBackupActivities(host: Host) {
       return sending('commit', ref.destination, `${ref.run} commit ${ref.destination}`, (signal, onProgress) =>
         commitRun(context, ref.destination, signal, onProgress),
       );
+    },
+
+    async assess(request: RunRef & AssessRequest): Promise<AssessAnswer> {
+      const context = load(request);
+      const signal = Context.current().cancellationSignal;
+      return alone(`${request.run} assess`, () => assess(context, request, signal));
     },
 
     async prune(ref: RunRef & { destination: string }): Promise<PruneAnswer> {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { HoldfastError } from '../errors.js';
 import type { BackupInput, DestinationProgress, RunDocument, RunStatus, Totals, Warning } from '../workflows/types.js';
+import { closeFigures } from './assess.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { collectProblems, keepManifests } from './manifest.js';
@@ -81,6 +82,7 @@ export async function finish(host: Host, request: FinishRequest): Promise<RunDoc
   }
   // Before the spool goes, without which a repetition of this step could not say as much.
   host.history.put(host.config.host, document);
+  closeFigures(host, document);
   clearUp(host, request);
   host.log.info(
     {

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
+import type { RunFigures } from '../foresight/figures.js';
 import type { RunDocument } from '../workflows/types.js';
 
 /**
@@ -23,6 +24,11 @@ export class History {
       CREATE TABLE IF NOT EXISTS locks (job TEXT PRIMARY KEY, owner TEXT NOT NULL, queued TEXT) WITHOUT ROWID;
       CREATE TABLE IF NOT EXISTS debts (
         job TEXT NOT NULL, destination TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (job, destination, run)) WITHOUT ROWID;
+      CREATE TABLE IF NOT EXISTS figures (
+        run TEXT PRIMARY KEY, job TEXT NOT NULL, at TEXT NOT NULL, figures TEXT NOT NULL) WITHOUT ROWID;
+      CREATE INDEX IF NOT EXISTS figures_at ON figures (job, at);
+      CREATE TABLE IF NOT EXISTS holds (
+        job TEXT PRIMARY KEY, since TEXT, run TEXT, reason TEXT, accepted TEXT) WITHOUT ROWID;
     `);
   }
 
@@ -80,6 +86,72 @@ export class History {
 
   isOwed(run: string): boolean {
     return this.db.prepare('SELECT 1 FROM debts WHERE run = ?').get(run) !== undefined;
+  }
+
+  /** Keeps a run's figures; those of the same run are replaced. */
+  putFigures(figures: RunFigures): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO figures VALUES (?, ?, ?, ?)')
+      .run(figures.run, figures.job, figures.at, JSON.stringify(figures));
+  }
+
+  figure(run: string): RunFigures | undefined {
+    const row = this.db.prepare<[string], { figures: string }>('SELECT figures FROM figures WHERE run = ?').get(run);
+    return row ? (JSON.parse(row.figures) as RunFigures) : undefined;
+  }
+
+  /** Figures of closed and running runs, newest first. */
+  figures(filter: { job?: string; limit?: number } = {}): RunFigures[] {
+    return this.db
+      .prepare<[string | null, string | null, number], { figures: string }>(
+        'SELECT figures FROM figures WHERE (? IS NULL OR job = ?) ORDER BY at DESC LIMIT ?',
+      )
+      .all(filter.job ?? null, filter.job ?? null, filter.limit ?? -1)
+      .map((row) => JSON.parse(row.figures) as RunFigures);
+  }
+
+  /** Holds the job's retention; an earlier hold stays as it is. */
+  hold(job: string, run: string, reason: string): void {
+    this.db
+      .prepare(
+        `INSERT INTO holds (job, since, run, reason) VALUES (?, ?, ?, ?) ON CONFLICT (job) DO UPDATE
+         SET since = excluded.since, run = excluded.run, reason = excluded.reason WHERE since IS NULL`,
+      )
+      .run(job, new Date().toISOString(), run, reason);
+  }
+
+  /** Why the job's retention is held, if it is. */
+  held(job: string): { since: string; run: string; reason: string } | undefined {
+    return this.db
+      .prepare<[string], { since: string; run: string; reason: string }>(
+        'SELECT since, run, reason FROM holds WHERE job = ? AND since IS NOT NULL',
+      )
+      .get(job);
+  }
+
+  /** Ends the hold, and takes what the newest run found for the usual from now on; false when there was none. */
+  accept(job: string): boolean {
+    return this.db
+      .transaction(() => {
+        const held = this.held(job) !== undefined;
+        const newest = this.figures({ job, limit: 1 })[0]?.at ?? new Date().toISOString();
+        this.db
+          .prepare(
+            `INSERT INTO holds (job, accepted) VALUES (?, ?) ON CONFLICT (job) DO UPDATE
+             SET since = NULL, run = NULL, reason = NULL, accepted = excluded.accepted`,
+          )
+          .run(job, newest);
+        return held;
+      })
+      .immediate();
+  }
+
+  /** The time of the first run that counts for what is usual. */
+  acceptedAt(job: string): string | undefined {
+    const row = this.db
+      .prepare<[string], { accepted: string | null }>('SELECT accepted FROM holds WHERE job = ?')
+      .get(job);
+    return row?.accepted ?? undefined;
   }
 
   lock(job: string): { owner: string; queued: string | null } | undefined {

@@ -27,6 +27,12 @@ export const commands: readonly CommandEntry[] = [
   { name: 'diff', summary: 'compare two snapshots', load: () => import('./commands/diff.js') },
   { name: 'schedule', summary: 'apply, list and control schedules', load: () => import('./commands/schedule.js') },
   { name: 'runs', summary: 'list, follow and control runs', load: () => import('./commands/runs.js') },
+  { name: 'stats', summary: 'draw runs over time, and what they foretell', load: () => import('./commands/stats.js') },
+  {
+    name: 'anomalies',
+    summary: 'list and accept what was unusual',
+    load: () => import('./commands/anomalies.js'),
+  },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

@@ -194,6 +194,12 @@ const jobSchema = z
       ),
     compression: compressionSchema.prefault({ type: 'zstd' }).describe('How packs are compressed.'),
     retention: retentionSchema.optional(),
+    onAnomaly: z
+      .enum(['warn', 'hold'])
+      .prefault('warn')
+      .describe(
+        'What an anomaly does, such as half the files gone or nearly all of them changed: warn tells of it; hold also removes no snapshot until `holdfast anomalies accept`.',
+      ),
     notify: z
       .array(name(), { error: 'expected a list of names of notifiers' })
       .prefault([])

@@ -34,6 +34,7 @@ export function activitiesOf(host: string) {
     commit: on({ ...sending, retry: once }).commit,
     prune: on({ ...sending, startToCloseTimeout: '6h', retry: { ...patient, maximumAttempts: 3 } }).prune,
     finish: on({ startToCloseTimeout: '10m', heartbeatTimeout: '20s', retry: patient }).finish,
+    assess: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } }).assess,
     deliverInput: quick.deliverInput,
     notify: on({
       startToCloseTimeout: '30s',

@@ -9,6 +9,7 @@ import {
   isCancellation,
   log,
   ParentClosePolicy,
+  patched,
   setCurrentDetails,
   setHandler,
   sleep,
@@ -145,8 +146,9 @@ class BackupRun {
 
   private async work(): Promise<{ status: RunStatus }> {
     await this.storeUntilSpoolHolds();
+    const assessed = this.assess();
     await this.commitAll();
-    await this.prune();
+    if (!(await assessed)) await this.prune();
     return { status: this.outcome() };
   }
 
@@ -405,6 +407,20 @@ class BackupRun {
     const stored = this.targets.filter(({ state }) => state === 'stored' || state === 'healed').length;
     if (this.failedSources.length > 0 || stored < this.minimum) return 'failed';
     return stored < this.targets.length || this.totals.unreadable > 0 ? 'partial' : 'succeeded';
+  }
+
+  /** Compares the run with earlier ones, while it is committed; true when retention is held because of what was found. */
+  private async assess(): Promise<boolean> {
+    if (!patched('assess')) return false;
+    try {
+      const { totals, startedAt } = this;
+      const answer = await this.activities.assess({ ...this.ref, totals, startedAt, destinations: this.progress() });
+      this.warnings.push(...answer.warnings);
+      return answer.hold;
+    } catch (error) {
+      log.warn('the run was not compared with earlier ones', { error });
+      return false;
+    }
   }
 
   /** Only a run that succeeded removes anything, and only where it committed. */

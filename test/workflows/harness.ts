@@ -83,6 +83,9 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
     async commit() {
       return { healed: 0, healedBytes: 0 };
     },
+    async assess() {
+      return { warnings: [], hold: false };
+    },
     async prune() {
       return { removed: 0, marked: 0, deleted: 0 };
     },

@@ -1,7 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { HoldfastError } from '../../errors.js';
 import type { RunStatus } from '../../workflows/types.js';
 import type { Context } from '../context.js';
+import { toCount } from '../count.js';
 import { onInterrupt } from '../interrupt.js';
 import { makeDisplay } from '../print/display.js';
 import { progressLines, progressOf } from '../print/progress.js';
@@ -40,12 +41,6 @@ export function register(command: Command, context: Context): void {
     .description('cancel a run')
     .argument('<run>', 'a run id')
     .action((run: string) => cancel(context, run));
-}
-
-function toCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('expected a whole number from 1.');
-  return count;
 }
 
 const noServer = 'no Temporal server is up: this is what the history of this host says (`holdfast up` starts it)';

@@ -1,0 +1,152 @@
+import { changedShare, compressedTo, isGood, type RunFigures, type SourceFigures } from './figures.js';
+import { expected, type Range } from './robust.js';
+
+export type AnomalyMetric = 'files' | 'bytes' | 'emptySource' | 'dumpSize' | 'massChange' | 'duration';
+
+export interface Anomaly {
+  job: string;
+  metric: AnomalyMetric;
+  source?: string;
+  value: number;
+  /** The range the value was expected in. */
+  low: number;
+  high: number;
+  /** For people: what, where, expected and found. */
+  message: string;
+  /** Whether it may mean that content was lost or destroyed. */
+  grave: boolean;
+}
+
+/** Runs looked back upon, at most. */
+const memory = 30;
+/** Fewer than these say little of what is usual. */
+const enough = 5;
+
+/**
+ * What is unusual about a run, seen from the job's earlier runs over the same sources.
+ *
+ * @param earlier in any order; only good runs over the same sources count.
+ */
+export function anomalies(run: RunFigures, earlier: readonly RunFigures[]): Anomaly[] {
+  const known = earlier
+    .filter((other) => other.run !== run.run && isGood(other) && other.config === run.config)
+    .sort((a, b) => (a.at < b.at ? 1 : -1))
+    .slice(0, memory);
+  if (known.length === 0) return [];
+  return [...shrunken(run, known), ...massChange(run, known), ...slow(run, known)];
+}
+
+/** Sources that are suddenly empty, files or dumps that went away by half. */
+function shrunken(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
+  return run.sources.flatMap((source) => {
+    const before = known.flatMap(({ sources }) => sources.filter(({ name }) => name === source.name));
+    if (before.length === 0) return [];
+    const found: Anomaly[] = [];
+    const files = halved(run, source, before, 'files');
+    const bytes = halved(run, source, before, 'bytes');
+    if (source.files === 0 && before[0] !== undefined && before[0].files > 0) {
+      const usual = expected(
+        before.map((one) => one.files),
+        0.5,
+      );
+      found.push({
+        ...anomaly(run, 'emptySource', 0, usual, source.name),
+        message: `source ${source.name} is suddenly empty: it had ${count(before[0].files)} files in the run before`,
+      });
+    } else if (source.type !== 'files') {
+      if (bytes) found.push({ ...bytes, metric: 'dumpSize' });
+    } else {
+      if (files) found.push(files);
+      if (bytes && !files) found.push(bytes);
+    }
+    return found;
+  });
+}
+
+function halved(
+  run: RunFigures,
+  source: SourceFigures,
+  before: readonly SourceFigures[],
+  metric: 'files' | 'bytes',
+): Anomaly | undefined {
+  const range = expected(
+    before.map((one) => one[metric]),
+    0.5,
+  );
+  const last = before[0]?.[metric] ?? 0;
+  const value = source[metric];
+  const least = metric === 'files' ? 10 : 1_000_000;
+  // Against the run before as well: what fell some time ago is not told for ever.
+  if (range.median < least || value > range.median / 2 || value > last / 2) return undefined;
+  const show = metric === 'files' ? count : bytes;
+  const low = Math.max(0, Math.max(range.low, range.median / 2));
+  return {
+    ...anomaly(run, metric, value, { ...range, low }, source.name),
+    message: `source ${source.name} has ${show(value)}${metric === 'files' ? ' files' : ''}, expected ${show(low)} to ${show(range.high)}`,
+  };
+}
+
+/** Most files changed and no longer compress: what ransomware leaves. */
+function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
+  const share = changedShare(run);
+  const after = compressedTo(run);
+  const shares = known.filter(({ mode }) => mode !== 'full').map(changedShare);
+  const before = known.map(compressedTo).filter((value) => value !== undefined);
+  const changes = run.changedFiles + run.newFiles;
+  if (after === undefined || before.length === 0 || changes < 10 || run.mode === 'full') return [];
+  const usualShare = expected(shares.length > 0 ? shares : [0], 0.5);
+  const usual = expected(before, 0.15);
+  const high = Math.min(0.95, Math.max(usual.high, usual.median + 0.15));
+  if (share <= Math.max(0.3, usualShare.high) || after <= high) return [];
+  return [
+    {
+      ...anomaly(run, 'massChange', after, { ...usual, low: Math.max(0, usual.low), high }),
+      message:
+        `${percent(share)} of the files changed at once and compress to ${percent(after)} of their size, expected at most ` +
+        `${percent(high)}: as if they had been encrypted`,
+    },
+  ];
+}
+
+/** A run that took much longer than usual. */
+function slow(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
+  const times = known.filter(({ mode }) => mode === run.mode).flatMap(({ durationMs }) => durationMs ?? []);
+  if (run.durationMs === null || times.length < enough) return [];
+  const range = expected(times, 1);
+  const high = Math.max(range.high, range.median + 60_000);
+  if (run.durationMs <= high) return [];
+  return [
+    {
+      ...anomaly(run, 'duration', run.durationMs, { ...range, low: 0, high }),
+      grave: false,
+      message: `the run took ${minutes(run.durationMs)}, expected at most ${minutes(high)}`,
+    },
+  ];
+}
+
+const anomaly = (run: RunFigures, metric: AnomalyMetric, value: number, range: Range, source?: string): Anomaly => ({
+  job: run.job,
+  metric,
+  ...(source === undefined ? {} : { source }),
+  value,
+  low: range.low,
+  high: range.high,
+  message: '',
+  grave: true,
+});
+
+const count = (value: number): string => Math.round(value).toLocaleString('en-US');
+const percent = (share: number): string => `${Math.round(share * 100)} %`;
+const minutes = (ms: number): string =>
+  ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`;
+
+function bytes(value: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  let amount = Math.max(0, value);
+  let unit = 0;
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000;
+    unit++;
+  }
+  return `${amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1)} ${units[unit]}`;
+}

@@ -1,0 +1,25 @@
+import { median, medianAbsoluteDeviation } from 'simple-statistics';
+
+/** Turns the median absolute deviation of a normal distribution into its standard deviation. */
+const normal = 1.4826;
+/** Iglewicz and Hoaglin (1993): a modified z-score beyond 3.5 is an outlier. */
+const outlier = 3.5;
+
+export interface Range {
+  low: number;
+  high: number;
+  median: number;
+}
+
+/**
+ * Where a further value is expected, by median and median absolute deviation, which one wild value does not move.
+ *
+ * @param values at least one.
+ * @param slack the least distance from the median that counts as unusual, as a share of the median: values that never
+ *   changed would else make every change one.
+ */
+export function expected(values: readonly number[], slack: number): Range {
+  const middle = median([...values]);
+  const spread = Math.max(outlier * normal * medianAbsoluteDeviation([...values]), Math.abs(middle) * slack);
+  return { low: middle - spread, high: middle + spread, median: middle };
+}
