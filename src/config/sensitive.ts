@@ -13,6 +13,7 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'apiKey',
   'secret',
   'url',
+  'password',
 ]);
 
 /** Whether the value at this path of a config (`['encryption', 'passphrase']`) is a secret. */
