@@ -13,6 +13,7 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'apiKey',
   'secret',
   'url',
+  'privateKey',
   'password',
 ]);
 
