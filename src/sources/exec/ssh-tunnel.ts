@@ -50,7 +50,7 @@ export async function openTunnel(
 ): Promise<Tunnel> {
   signal.throwIfAborted();
   const client = await connect(config, signal);
-  const server = createServer((socket) => forward(client, socket, target));
+  const server = createServer({ allowHalfOpen: true }, (socket) => forward(client, socket, target));
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
     sockets.add(socket);
