@@ -67,9 +67,14 @@ export interface DumpReport {
   server: string;
   /** The tool's product and version; for SQLite the library's. */
   tool: string;
+  /** What a new database has to be made with (encoding, collation, ...), by the server's own words. */
+  made?: Readonly<Record<string, string>>;
+  /** Users or roles that own something in it or have rights to it. */
+  roles?: string[];
   /** ISO 8601, when the dump's snapshot was taken, as near as is known. */
   takenAt: string;
   position?: LogPosition;
+  /** What makes the dump less than it should be: the run that has one is `partial`. */
   warnings: DatabaseWarning[];
 }
 
