@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { path, plainText, sourceName } from './fields.js';
-import { checkReach, reachKeys } from './schema-reach.js';
 import { checkServer, databasesKeys, serverKeys } from './schema-databases.js';
+import { mysqlSourceSchema } from './schema-mysql.js';
+import { checkReach, reachKeys } from './schema-reach.js';
 
 /** What tells that a file has changed. */
 export const detectFields = ['size', 'mtime', 'ctime', 'inode'] as const;
@@ -76,5 +77,6 @@ const sqliteSourceSchema = z
 export const sourceSchema = z.discriminatedUnion('type', [
   filesSourceSchema,
   postgresSourceSchema,
+  mysqlSourceSchema,
   sqliteSourceSchema,
 ]);

@@ -10,7 +10,6 @@ import { timezoneProblem } from './timezone.js';
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
 export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
-  ['sources', ['mysql']],
   ['destinations', ['sftp', 'ftp', 'gdrive', 'dropbox']],
   ['notify', ['email']],
 ]);
@@ -253,7 +252,8 @@ type ParsedSource<Type> = Extract<ParsedJob['sources'][number], { type: Type }>;
 export type FilesSourceConfig = ParsedSource<'files'> & { name: string };
 export type PostgresSourceConfig = ParsedSource<'postgres'> & { name: string };
 export type SqliteSourceConfig = Omit<ParsedSource<'sqlite'>, 'path'> & { name: string; path: string[] };
-export type DatabaseSourceConfig = PostgresSourceConfig | SqliteSourceConfig;
+export type MysqlSourceConfig = ParsedSource<'mysql'> & { name: string };
+export type DatabaseSourceConfig = PostgresSourceConfig | MysqlSourceConfig | SqliteSourceConfig;
 export type SourceConfig = FilesSourceConfig | DatabaseSourceConfig;
 export type CompressionConfig = ParsedJob['compression'];
 export type RetentionConfig = NonNullable<ParsedJob['retention']>;

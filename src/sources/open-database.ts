@@ -6,6 +6,8 @@ export async function openDatabaseSource(config: DatabaseSourceConfig): Promise<
   switch (config.type) {
     case 'postgres':
       return new (await import('./postgres/source.js')).PostgresSource(config);
+    case 'mysql':
+      return new (await import('./mysql/source.js')).MysqlSource(config);
     case 'sqlite':
       return new (await import('./sqlite/source.js')).SqliteSource(config);
   }

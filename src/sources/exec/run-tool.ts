@@ -24,8 +24,8 @@ export interface ToolOptions {
   signal: AbortSignal;
   /** Default 5 s. */
   graceMs?: number;
-  /** What the tool reads, `text` before `file`. Default: nothing. */
-  stdin?: { text?: string; file?: string };
+  /** What the tool reads: `text`, then `file` or `stream`. Default: nothing. */
+  stdin?: { text?: string; file?: string; stream?: AsyncIterable<Buffer> };
   /** A file to make for what the tool prints, 0600, fsynced at the end. Default: it is returned as text. */
   stdout?: { file: string };
   /** Told of bytes printed to a file, or read from one, since the last call. */
@@ -50,14 +50,15 @@ export async function runTool(options: ToolOptions): Promise<ToolResult> {
   options.signal.throwIfAborted();
   const mark = randomUUID();
   const record = recordFile(options.processes, mark);
-  const { text, file } = options.stdin ?? {};
+  const { text, file, stream } = options.stdin ?? {};
+  const piped = text !== undefined || stream !== undefined;
   let source: FileHandle | undefined;
   let target: FileHandle | undefined;
   try {
-    if (text === undefined && file !== undefined) source = await open(file, 'r');
+    if (!piped && file !== undefined) source = await open(file, 'r');
     if (options.stdout !== undefined) target = await open(options.stdout.file, 'wx', 0o600);
     const child = start(options, mark, record, [
-      text === undefined ? (source?.fd ?? 'ignore') : 'pipe',
+      piped ? 'pipe' : (source?.fd ?? 'ignore'),
       target?.fd ?? 'pipe',
       'pipe',
     ]);
@@ -130,12 +131,13 @@ async function follow(child: ChildProcess, options: ToolOptions): Promise<ToolRe
 /** Gives the tool what it reads through a pipe. A tool that ends before it has read all says why by its exit code. */
 async function feed(
   child: ChildProcess,
-  { text, file }: NonNullable<ToolOptions['stdin']>,
+  { text, file, stream }: NonNullable<ToolOptions['stdin']>,
   onProgress: ToolOptions['onProgress'],
 ): Promise<void> {
   if (child.stdin === null) return;
   async function* parts(): AsyncGenerator<Buffer> {
     if (text !== undefined) yield Buffer.from(text);
+    if (stream !== undefined) yield* stream;
     if (file === undefined) return;
     for await (const chunk of createReadStream(file, { highWaterMark: 1 << 18 })) {
       yield chunk;
