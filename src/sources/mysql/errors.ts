@@ -16,6 +16,14 @@ function known(number: number | undefined, message: string): HoldfastError | und
   return undefined;
 }
 
+/** The server's own number of what went wrong, as the driver or its client tell it. */
+export function serverNumber(error: unknown): number | undefined {
+  if (!(error instanceof HoldfastError)) return undefined;
+  const { cause, message } = error;
+  if (cause instanceof Error && 'errno' in cause && typeof cause.errno === 'number') return cause.errno;
+  return Number(/\bERROR (\d{4})\b/.exec(message)?.[1] ?? 0) || undefined;
+}
+
 /** An error of the driver, said of the server at `where`. */
 export function asServerError(error: unknown, where: string): HoldfastError {
   if (error instanceof HoldfastError) return error;

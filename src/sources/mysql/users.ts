@@ -1,10 +1,14 @@
 import { HoldfastError } from '../../errors.js';
 import type { DatabaseWarning } from '../database.js';
+import { serverNumber } from './errors.js';
 import type { ServerFacts } from './server.js';
 import { quoteName, quoteText, type Sql } from './sql.js';
 
 /** Accounts that every server has for itself. */
 const ownAccounts = new Set(['mariadb.sys', 'mysql.sys', 'mysql.session', 'mysql.infoschema']);
+
+const noSuchGrant = 1141;
+const noSuchUser = 1133;
 
 /**
  * The server's users, roles and their rights as statements that leave users alone which are there already, one per line.
@@ -22,17 +26,32 @@ export async function readUsers(sql: Sql, { flavour, version }: ServerFacts): Pr
   for (const [user = '', host = '', role] of accounts) {
     const everybody = flavour === 'mariadb' && user === 'PUBLIC' && host === '';
     const name = everybody ? 'PUBLIC' : role === 'Y' ? quoteName(user) : `${quoteText(user)}@${quoteText(host)}`;
+    const grants = await grantsOf(sql, name);
+    if (grants === undefined) {
+      made.push(`-- ${name} is in no use on this server: its host's name is not resolved there`);
+      continue;
+    }
     if (role === 'Y' && !everybody) made.push(`CREATE ROLE IF NOT EXISTS ${name}`);
     else if (!everybody) {
       const [[create = ''] = []] = await sql.query(`SHOW CREATE USER ${name}`);
       made.push(create.replace(/^CREATE USER /, 'CREATE USER IF NOT EXISTS '));
     }
-    for (const [grant = ''] of await sql.query(`SHOW GRANTS FOR ${name}`)) granted.push(withoutPassword(grant));
+    granted.push(...grants.map(withoutPassword));
   }
   // A role is granted to its maker by being made: roles first, and rights only when all are there.
   const roles = made.filter((statement) => statement.startsWith('CREATE ROLE'));
   const users = made.filter((statement) => !statement.startsWith('CREATE ROLE'));
   return [...roles, ...users, ...granted].map((statement) => `${statement.replaceAll('\n', ' ')};\n`).join('');
+}
+
+/** Undefined for accounts with a host's name on a server that resolves none (skip-name-resolve): listed, but not loaded. */
+async function grantsOf(sql: Sql, name: string): Promise<string[] | undefined> {
+  try {
+    return (await sql.query(`SHOW GRANTS FOR ${name}`)).map(([grant = '']) => grant);
+  } catch (error) {
+    if (serverNumber(error) === noSuchGrant || serverNumber(error) === noSuchUser) return undefined;
+    throw error;
+  }
 }
 
 /** MariaDB repeats a user's password in its first grant, which would set it anew where the user has another by now. */
@@ -42,7 +61,7 @@ function withoutPassword(grant: string): string {
 
 /** Makes users that are missing and grants rights. What fails is tried once more at the end, then warned of. */
 export async function restoreUsers(sql: Sql, statements: string): Promise<DatabaseWarning[]> {
-  let left = statements.split(';\n').filter((statement) => statement !== '');
+  let left = statements.split(';\n').filter((statement) => statement !== '' && !statement.startsWith('-- '));
   let problems: string[] = [];
   for (let round = 0; round < 2 && left.length > 0; round++) {
     const failed: string[] = [];
