@@ -200,7 +200,8 @@ class Lane {
     } catch (error) {
       if (!(error instanceof ReadProblem)) throw error;
       this.problem({
-        code: error.code === 'Vanished' ? 'Vanished' : 'Unreadable',
+        // Nothing but a mishap can take away a dump's file.
+        code: error.code === 'Vanished' && !this.task.base ? 'Vanished' : 'Unreadable',
         path: entryPath(entry),
         message: error.message,
       });

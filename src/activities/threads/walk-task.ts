@@ -188,16 +188,19 @@ export function walkTask(task: WalkTask): WalkResult {
     const { message } = problem;
     const path = problem.path.slice(base.length);
     // What became something else while it was looked at is left out like what can't be read.
-    const code = problem.code === 'Changed' ? 'Unreadable' : problem.code;
+    // Nothing but a mishap can take away a dump's file.
+    const lost = problem.code === 'Changed' || (problem.code === 'Vanished' && base !== '');
+    const code = lost ? 'Unreadable' : problem.code;
     if (code === 'Vanished') result.vanished++;
     else result.unreadable++;
     problems.add(JSON.stringify({ code, path, message } satisfies Problem));
   };
 
   try {
-    for (const walked of walkFiles(task.options, report)) {
+    for (const seen of walkFiles(task.options, report)) {
       meter.check();
-      walked.path = walked.path.slice(base.length);
+      // A copy: the walk goes on from its own.
+      const walked = base === '' ? seen : { ...seen, path: seen.path.slice(base.length) };
       const isFile = walked.type === 'file';
       result.entries++;
       if (isFile) {
