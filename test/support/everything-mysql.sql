@@ -39,10 +39,13 @@ DROP TABLE merged;
 CREATE SEQUENCE numbers START WITH 100 INCREMENT BY 10;
 DO NEXTVAL(numbers);
 CREATE TABLE journal (n INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(100));
+CREATE TABLE numbered (id INT PRIMARY KEY DEFAULT NEXTVAL(numbers), a INT); INSERT INTO numbered (a) VALUES (1), (2);
 CREATE VIEW seen AS SELECT id, words FROM types WHERE id < 3;
 CREATE VIEW seen_twice AS SELECT s.id FROM seen s JOIN seen USING (id);
 DELIMITER //
 CREATE TRIGGER noted AFTER INSERT ON no_rows FOR EACH ROW BEGIN INSERT INTO journal (what) VALUES (CONCAT('row ', NEW.a)); END//
+CREATE TRIGGER shop.`qualified`
+  BEFORE INSERT ON shop . no_rows FOR EACH ROW SET NEW.a = NEW.a + 0//
 CREATE PROCEDURE refill(IN n INT)
 BEGIN
   -- Lines that look like a dump's own.

@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream, readFileSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import { bootId } from '../../platform/boot.js';
 import { childEnvironment } from './environment.js';
@@ -28,6 +27,8 @@ export interface ToolOptions {
   stdin?: { text?: string; file?: string; stream?: AsyncIterable<Buffer> };
   /** A file to make for what the tool prints, 0600, fsynced at the end. Default: it is returned as text. */
   stdout?: { file: string };
+  /** Told of what the tool prints as it comes, in place of returning it. */
+  onOutput?: (chunk: Buffer) => void;
   /** Told of bytes printed to a file, or read from one, since the last call. */
   onProgress?: (bytes: number) => void;
 }
@@ -36,7 +37,7 @@ export interface ToolResult {
   /** null: a signal ended it. */
   exitCode: number | null;
   signal: NodeJS.Signals | null;
-  /** Empty where it went to a file. */
+  /** Empty where it went to a file or to `onOutput`. */
   stdout: string;
   /** The last lines, redacted. */
   stderr: string;
@@ -102,6 +103,10 @@ async function follow(child: ChildProcess, options: ToolOptions): Promise<ToolRe
   let tooMuch = false;
   child.stderr?.on('data', (chunk: Buffer) => tail.add(chunk));
   child.stdout?.on('data', (chunk: Buffer) => {
+    if (options.onOutput !== undefined) {
+      options.onOutput(chunk);
+      return;
+    }
     bytes += chunk.length;
     if (bytes <= textAtMost) printed.push(chunk);
     else if (!tooMuch) {
@@ -144,14 +149,42 @@ async function feed(
       onProgress?.(chunk.length);
     }
   }
+  const { stdin } = child;
+  // A tool that closes its input is waited for: its exit code says what it means.
+  stdin.on('error', () => undefined);
+  const source = parts();
+  const orGone = untilExit(child);
   try {
-    await pipeline(parts, child.stdin);
+    for (;;) {
+      const next = await orGone(source.next());
+      if (next === undefined || next.done) break;
+      if (!stdin.write(next.value)) await orGone(new Promise((resolve) => stdin.once('drain', resolve)));
+    }
+    stdin.end();
   } catch (error) {
-    const code = errnoOf(error);
-    if (code === 'EPIPE' || code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE') return;
     signalGroup(child, 'SIGKILL');
     throw error;
+  } finally {
+    // Not awaited: it may be waiting for what never comes.
+    void source.return(undefined).catch(() => undefined);
   }
+}
+
+/** Waits for a promise, or until the child has ended: then undefined. Unlike a race with one promise, holds on to nothing. */
+function untilExit(child: ChildProcess): <T>(promise: Promise<T>) => Promise<T | undefined> {
+  let gone = false;
+  let wake: (() => void) | undefined;
+  child.once('exit', () => {
+    gone = true;
+    wake?.();
+  });
+  return (promise) =>
+    gone
+      ? Promise.resolve(undefined)
+      : new Promise((resolve, reject) => {
+          wake = () => resolve(undefined);
+          promise.then(resolve, reject);
+        });
 }
 
 /** Looks now and then how far the file that is written, or read, has got. */

@@ -1,6 +1,8 @@
 import { createReadStream } from 'node:fs';
-import { DumpState, startsWith } from './dump-state.js';
+import { DumpState, type LineKind, startsWith } from './dump-state.js';
+import { InsertJoiner } from './insert-joiner.js';
 import { LineSplitter } from './line-splitter.js';
+import { inOwnDatabase, isTrigger, type Renamed, sequencesRenamed } from './rename.js';
 
 export interface RestoreStreamOptions {
   /** Leave events out: they would begin to run. */
@@ -9,94 +11,110 @@ export interface RestoreStreamOptions {
   withoutDefiners: boolean;
   /** Leave out the line by which MariaDB's client locks itself in, which other clients refuse. */
   withoutSandbox: boolean;
+  /** Into a database of another name: nothing may be made in the old one. */
+  renamed?: Renamed | undefined;
   onProgress(bytes: number): void;
   signal: AbortSignal;
 }
 
-/** One INSERT of so many bytes at most, so that no server finds it too large. */
-const largestInsert = 512 * 1024;
+/** A table whose column takes its default from a sequence can't be filled under its own lock; nobody else writes here. */
+const lock = Buffer.from('LOCK TABLES `');
+const unlock = Buffer.from('UNLOCK TABLES;');
 const sandbox = Buffer.from('/*M!999999');
 
 /**
  * A dump on its way into the server: rows that were dumped one per INSERT, so that dumps of similar data have long equal
- * stretches, are joined to large INSERTs, which are many times faster.
+ * stretches, are joined to large INSERTs, which are many times faster; and the few lines that can't be restored as they
+ * are, are changed.
  */
 export async function* restoreStream(file: string, options: RestoreStreamOptions): AsyncGenerator<Buffer> {
-  const state = new DumpState();
-  let out: Buffer[] = [];
-  let prefix: Buffer | undefined;
-  let joined = 0;
-  const flush = (): void => {
-    if (joined > 0) out.push(endOfInsert);
-    joined = 0;
-    prefix = undefined;
-  };
-  const row = (data: Buffer, start: number, end: number): void => {
-    if (!endsRow(data, end)) {
-      flush();
-      out.push(data.subarray(start, end));
-      return;
-    }
-    const same =
-      prefix !== undefined && joined + (end - start) <= largestInsert && startsWith(data, start, end, prefix);
-    if (same && prefix !== undefined) {
-      const values = data.subarray(start + prefix.length, end - endOfInsert.length);
-      out.push(comma, values);
-      joined += values.length + 1;
-      return;
-    }
-    flush();
-    const length = prefixLength(data, start, end);
-    if (length === undefined) {
-      out.push(data.subarray(start, end));
-      return;
-    }
-    prefix = Buffer.from(data.subarray(start, start + length));
-    out.push(data.subarray(start, end - endOfInsert.length));
-    joined = end - start;
-  };
-  let skipping = false;
-  const splitter = new LineSplitter((data, start, end, first, last) => {
-    if (!first) {
-      if (!skipping) out.push(data.subarray(start, end));
-      return;
-    }
-    const kind = state.see(data, start, end);
-    if (kind === 'row' && last) {
-      row(data, start, end);
-      return;
-    }
-    flush();
-    skipping =
-      (options.withoutEvents && state.events) || (options.withoutSandbox && startsWith(data, start, end, sandbox));
-    if (skipping) return;
-    const changed =
-      options.withoutDefiners && kind !== 'row' && last ? withoutDefiner(data.toString('utf8', start, end)) : undefined;
-    out.push(changed === undefined ? data.subarray(start, end) : Buffer.from(changed));
-  });
+  const stream = new RestoreStream(options);
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 18, signal: options.signal })) {
-    splitter.push(chunk);
-    if (out.length > 0) yield Buffer.concat(out);
-    out = [];
+    yield stream.push(chunk);
     options.onProgress(chunk.length);
   }
-  splitter.end();
-  flush();
-  yield Buffer.concat(out);
+  yield stream.end();
 }
 
-const endOfInsert = Buffer.from(';\n');
-const comma = Buffer.from(',');
+class RestoreStream {
+  private out: Buffer[] = [];
+  private readonly state = new DumpState();
+  private readonly inserts = new InsertJoiner((part) => this.out.push(part));
+  private readonly splitter = new LineSplitter((data, start, end, first, last) =>
+    this.line(data, start, end, first, last),
+  );
+  private skipping = false;
+  /** The lines so far of a trigger that has to be changed as a whole. */
+  private trigger: string[] | undefined;
+  private before: LineKind = 'statement';
 
-const endsRow = (data: Buffer, end: number): boolean =>
-  data[end - 1] === 0x0a && data[end - 2] === 0x3b && data[end - 3] === 0x29;
+  constructor(private readonly options: RestoreStreamOptions) {}
 
-/** How long `INSERT INTO table [(columns)] VALUES ` is; names may hold anything, doubled backquotes too. */
-function prefixLength(data: Buffer, start: number, end: number): number | undefined {
-  const name = '`(?:[^`]|``)*`';
-  const pattern = new RegExp(`^INSERT INTO ${name}(?: \\(${name}(?:, ?${name})*\\))? VALUES ?(?=\\()`);
-  // Latin 1 keeps one character per byte.
-  return pattern.exec(data.toString('latin1', start, Math.min(end, start + 300_000)))?.[0].length;
+  push(chunk: Buffer): Buffer {
+    this.splitter.push(chunk);
+    return this.take();
+  }
+
+  end(): Buffer {
+    this.splitter.end();
+    this.inserts.flush();
+    return this.take();
+  }
+
+  private take(): Buffer {
+    const whole = Buffer.concat(this.out);
+    this.out = [];
+    return whole;
+  }
+
+  private line(data: Buffer, start: number, end: number, first: boolean, last: boolean): void {
+    if (!first) {
+      if (!this.skipping) this.out.push(data.subarray(start, end));
+      return;
+    }
+    const kind = this.state.see(data, start, end);
+    if (kind === 'row' && last) {
+      this.inserts.add(data, start, end);
+      return;
+    }
+    this.inserts.flush();
+    const { withoutEvents, withoutSandbox } = this.options;
+    this.skipping =
+      (withoutEvents && this.state.events) ||
+      (withoutSandbox && startsWith(data, start, end, sandbox)) ||
+      (kind === 'statement' && (startsWith(data, start, end, lock) || startsWith(data, start, end, unlock)));
+    if (this.skipping) return;
+    if (kind === 'row' || !last) this.out.push(data.subarray(start, end));
+    else this.text(data.subarray(start, end), kind);
+  }
+
+  /** A line of anything but rows. Programs are in the character set they were made with: Latin 1 keeps all bytes. */
+  private text(line: Buffer, kind: LineKind): void {
+    const before = this.before;
+    this.before = kind;
+    const { renamed, withoutDefiners } = this.options;
+    if (renamed === undefined && !withoutDefiners) {
+      this.out.push(line);
+      return;
+    }
+    let text = line.toString('latin1');
+    if (withoutDefiners) text = withoutDefiner(text);
+    if (renamed !== undefined) {
+      if (kind === 'program') {
+        if (before !== 'program' && isTrigger(text)) this.trigger = [];
+        if (this.trigger !== undefined) {
+          this.trigger.push(text);
+          return;
+        }
+      } else if (this.trigger !== undefined) {
+        this.out.push(Buffer.from(inOwnDatabase(this.trigger.join('')), 'latin1'));
+        this.trigger = undefined;
+      } else {
+        text = sequencesRenamed(text, renamed);
+      }
+    }
+    this.out.push(Buffer.from(text, 'latin1'));
+  }
 }
 
 const account = '`(?:[^`]|``)*`@`(?:[^`]|``)*`';
@@ -109,7 +127,7 @@ const definerPatterns = [
   new RegExp(`^(CREATE )DEFINER=${account} (?=(?:AGGREGATE )?(?:PROCEDURE|FUNCTION|PACKAGE|EVENT|TRIGGER))`),
 ];
 
-function withoutDefiner(line: string): string | undefined {
-  for (const pattern of definerPatterns) if (pattern.test(line)) return line.replace(pattern, '$1');
-  return undefined;
+function withoutDefiner(line: string): string {
+  const pattern = definerPatterns.find((one) => one.test(line));
+  return pattern === undefined ? line : line.replace(pattern, '$1');
 }

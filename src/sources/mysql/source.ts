@@ -19,6 +19,7 @@ import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
 import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
+import type { Flavour } from './option-file.js';
 import { dropScratch, prepareTarget } from './restore.js';
 import { restoreStream } from './restore-stream.js';
 import {
@@ -30,8 +31,9 @@ import {
   type ServerFacts,
   serverFacts,
 } from './server.js';
-import { connectDirectly, connectThroughTool, type Sql } from './sql.js';
-import { chooseTool, type MysqlTool, runMysqlTool, toolName } from './tool.js';
+import { connectDirectly, type Sql } from './sql.js';
+import { chooseTool, type MysqlTool, runMysqlTool, type ToolKind, toolName } from './tool.js';
+import { connectThroughTool } from './tool-session.js';
 import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } from './users.js';
 import { writeFileDurably } from './write-file.js';
 
@@ -42,6 +44,7 @@ export class MysqlSource implements DatabaseSource {
   readonly kind = 'mysql';
   private tunnel: Promise<Tunnel> | undefined;
   private readonly prefix: readonly string[];
+  private readonly tools = new Map<string, Promise<MysqlTool>>();
 
   /** `config` has its secrets resolved. Connects to nothing yet. */
   constructor(private readonly config: MysqlSettings) {
@@ -51,7 +54,7 @@ export class MysqlSource implements DatabaseSource {
   async preflight(context: DatabaseContext): Promise<Preflight> {
     return this.connected(context, async (sql) => {
       const facts = await serverFacts(sql);
-      await chooseTool('dump', facts.flavour, this.prefix, context);
+      await this.tool('dump', facts.flavour, context);
       const databases = await findDatabases(sql, this.config.databases, this.config.exclude);
       const warnings: DatabaseWarning[] = [];
       for (const { name } of databases) {
@@ -65,7 +68,7 @@ export class MysqlSource implements DatabaseSource {
   async dump(database: string, { folder }: { folder: string }, context: DatabaseContext): Promise<DumpReport> {
     return this.connected(context, async (sql, address) => {
       const facts = await serverFacts(sql);
-      const tool = await chooseTool('dump', facts.flavour, this.prefix, context);
+      const tool = await this.tool('dump', facts.flavour, context);
       const before = await findTables(sql, database);
       const excluded = excludedTables(database, before, this.config.excludeTables);
       const warnings = [...notTransactional(database, before, excluded), ...foreignTool(tool, facts)];
@@ -135,7 +138,7 @@ export class MysqlSource implements DatabaseSource {
   ): Promise<RestoreReport> {
     const { database } = target;
     const facts = await serverFacts(sql);
-    const tool = await chooseTool('client', facts.flavour, this.prefix, context);
+    const tool = await this.tool('client', facts.flavour, context);
     const file = path.join(folder, dumpName);
     await stat(file).catch(() => {
       throw new HoldfastError('RestoreFailed', `there is no dump at ${file}`);
@@ -168,6 +171,7 @@ export class MysqlSource implements DatabaseSource {
             withoutEvents: scratch,
             withoutDefiners,
             withoutSandbox: !sandbox,
+            renamed: database === report.database ? undefined : { from: report.database, to: database },
             onProgress: context.onProgress,
             signal: context.signal,
           }),
@@ -206,7 +210,8 @@ export class MysqlSource implements DatabaseSource {
     const sql =
       this.prefix.length === 0
         ? await connectDirectly(address, where, context.signal)
-        : connectThroughTool(await this.client(context), address, this.prefix, where, context);
+        : // Nothing is known of the server yet; MariaDB's client speaks to both.
+          connectThroughTool(await this.tool('client', 'mariadb', context), address, this.prefix, where, context);
     try {
       return await work(sql, address);
     } finally {
@@ -214,9 +219,13 @@ export class MysqlSource implements DatabaseSource {
     }
   }
 
-  /** Behind a prefix nothing is known of the server yet; MariaDB's client speaks to both. */
-  private client(context: DatabaseContext): Promise<MysqlTool> {
-    return chooseTool('client', 'mariadb', this.prefix, context);
+  private tool(kind: ToolKind, server: Flavour, context: DatabaseContext): Promise<MysqlTool> {
+    const key = `${kind} ${server}`;
+    const known = this.tools.get(key);
+    if (known) return known;
+    const tool = chooseTool(kind, server, this.prefix, context);
+    this.tools.set(key, tool);
+    return tool;
   }
 
   private async reach(signal: AbortSignal): Promise<MysqlAddress> {

@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'mysql2/promise';
 import { errnoOf, HoldfastError } from '../../errors.js';
-import type { DatabaseContext } from '../database.js';
 import type { MysqlAddress } from './address.js';
-import { asServerError, asToolError } from './errors.js';
-import { type MysqlTool, runMysqlTool, toolName } from './tool.js';
+import { asServerError } from './errors.js';
 
 /** A session that answers queries. */
 export interface Sql {
@@ -15,7 +13,7 @@ export interface Sql {
 
 const connectMs = 20_000;
 /** Else a server's own mode may change how text and names are quoted. */
-const plainMode = "SET SESSION sql_mode = ''";
+export const plainMode = "SET SESSION sql_mode = ''";
 
 /** Through the driver. @throws HoldfastError AuthDenied, SourceFailed. */
 export async function connectDirectly(address: MysqlAddress, where: string, signal: AbortSignal): Promise<Sql> {
@@ -76,43 +74,6 @@ function readPem(file: string): Buffer {
   } catch (error) {
     throw new HoldfastError('SecretMissing', `the file ${file} of \`tls\` can't be read (${errnoOf(error)})`);
   }
-}
-
-/** Through the server's own client, for servers that only a `command` reaches. */
-export function connectThroughTool(
-  tool: MysqlTool,
-  address: MysqlAddress,
-  prefix: readonly string[],
-  where: string,
-  context: DatabaseContext,
-): Sql {
-  return {
-    async query(statement) {
-      const result = await runMysqlTool(
-        tool,
-        address,
-        prefix,
-        {
-          args: ['--batch', '--skip-column-names', '--default-character-set=utf8mb4', `--init-command=${plainMode}`],
-          stdin: { text: `${statement};\n` },
-        },
-        context,
-      );
-      if (result.exitCode !== 0) throw asToolError(where, toolName(tool), result, 'SourceFailed');
-      return result.stdout
-        .split('\n')
-        .slice(0, -1)
-        .map((line) => line.split('\t').map(unescaped));
-    },
-    async close() {},
-  };
-}
-
-/** Undoes what `--batch` escapes. */
-function unescaped(value: string): string {
-  if (value === 'NULL') return '';
-  const plain: Record<string, string> = { n: '\n', t: '\t', '0': '\0', '\\': '\\' };
-  return value.replace(/\\(.)/g, (all, char: string) => plain[char] ?? all);
 }
 
 /** A name as SQL writes it. */

@@ -84,7 +84,7 @@ function describe(program: string, help: string): MysqlTool {
   };
 }
 
-export interface ToolCall extends Pick<ToolOptions, 'stdin' | 'stdout' | 'onProgress' | 'graceMs'> {
+export interface ToolCall extends Pick<ToolOptions, 'stdin' | 'stdout' | 'onOutput' | 'onProgress'> {
   /** After those that say where the server is. */
   args: readonly string[];
 }

@@ -18,10 +18,51 @@ let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'holdfast-tls-'));
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
-  openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=Test CA');
-  openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=localhost');
+  openssl(
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.pem',
+    '-days',
+    '2',
+    '-subj',
+    '/CN=Test CA',
+  );
+  openssl(
+    'req',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-keyout',
+    'server.key',
+    '-out',
+    'server.csr',
+    '-subj',
+    '/CN=localhost',
+  );
   writeFileSync(path.join(folder, 'ext'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
-  openssl('x509', '-req', '-in', 'server.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'server.pem', '-days', '2', '-extfile', 'ext');
+  openssl(
+    'x509',
+    '-req',
+    '-in',
+    'server.csr',
+    '-CA',
+    'ca.pem',
+    '-CAkey',
+    'ca.key',
+    '-CAcreateserial',
+    '-out',
+    'server.pem',
+    '-days',
+    '2',
+    '-extfile',
+    'ext',
+  );
   sshd = await startSshd();
   server = await startMariaDb(
     '--log-bin=binlog',
@@ -31,7 +72,7 @@ beforeAll(async () => {
   );
   const quoted = password.replaceAll('\\', '\\\\').replaceAll("'", "''");
   server.sql(`CREATE DATABASE shop CHARACTER SET utf8mb4; CREATE TABLE shop.t (a INT PRIMARY KEY, \`ü\` TEXT); INSERT INTO shop.t VALUES (1, 'ü😀'), (2, NULL);
-    CREATE DATABASE other;
+    CREATE DATABASE other; SET GLOBAL log_bin_trust_function_creators = 1;
     CREATE VIEW shop.v AS SELECT * FROM shop.t; CREATE PROCEDURE shop.p() SELECT 1;
     CREATE TRIGGER shop.g BEFORE INSERT ON shop.t FOR EACH ROW SET NEW.a = NEW.a;
     CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO DO 1;
@@ -58,8 +99,12 @@ test('a password of any characters reaches driver and tools, and neither argumen
     mkdirSync(bin);
     const usual = process.env.PATH;
     for (const tool of ['mariadb-dump', 'mariadb']) {
-      const look = 'for a in "$@"; do case $a in --defaults-file=*) stat -c "mode %a" "${a#--defaults-file=}";; esac; done';
-      writeFileSync(path.join(bin, tool), `#!/bin/sh\n{ echo "$0 $*"; env; ${look}; } >>${log}\nPATH=${usual} exec ${tool} "$@"\n`);
+      const look =
+        'for a in "$@"; do case $a in --defaults-file=*) stat -c "mode %a" "$(echo "$a" | cut -d= -f2)";; esac; done';
+      writeFileSync(
+        path.join(bin, tool),
+        `#!/bin/sh\n{ echo "$0 $*"; env; ${look}; } >>${log}\nPATH=${usual} exec ${tool} "$@"\n`,
+      );
       chmodSync(path.join(bin, tool), 0o755);
     }
     process.env.PATH = `${bin}:${usual}`;
@@ -115,9 +160,11 @@ test('few rights are enough for a dump; what they don’t show is said', async (
     const { report, folder: dumped } = await dumpOf(source, 'shop', context);
     expect(report.tables).toEqual([{ name: 't', rows: 2 }]);
     expect(report.position).toBeUndefined();
-    expect(report.warnings).toEqual([{ code: 'GlobalsUnreadable', message: expect.stringContaining('globals: false') }]);
+    expect(report.warnings).toEqual([
+      { code: 'GlobalsUnreadable', message: expect.stringContaining('globals: false') },
+    ]);
     const text = readFileSync(path.join(dumped, 'dump.sql'), 'utf8');
-    for (const part of ['PROCEDURE `p`', 'TRIGGER g', 'EVENT `e`', 'VIEW `v`']) expect(text).toContain(part);
+    for (const part of ['PROCEDURE `p`', 'TRIGGER shop.g', 'EVENT `e`', 'VIEW `v`']) expect(text).toContain(part);
   });
 });
 
@@ -138,9 +185,15 @@ test('who may not make views run as others restores them as his own', async () =
     UNION ALL SELECT definer FROM information_schema.events WHERE event_schema='mine_1'`);
   expect(definers).toBe('owner@127.0.0.1\n'.repeat(4));
   // The other way round: a definer whom this server does not have.
-  server.sql("CREATE USER gone@localhost; CREATE DEFINER=gone@localhost PROCEDURE other.q() SELECT 1; DROP USER gone@localhost");
+  server.sql(
+    'CREATE USER gone@localhost; CREATE DEFINER=gone@localhost PROCEDURE other.q() SELECT 1; DROP USER gone@localhost',
+  );
   await withSource({ socket: server.socket, user: 'root' }, async (source, context) => {
-    const report = await source.restore(await dumpOf(source, 'other', context), { ...target, database: 'copy' }, context);
+    const report = await source.restore(
+      await dumpOf(source, 'other', context),
+      { ...target, database: 'copy' },
+      context,
+    );
     expect(report.warnings).toEqual([{ code: 'DefinerMissing', message: expect.stringContaining('gone@localhost') }]);
   });
 });
@@ -148,7 +201,10 @@ test('who may not make views run as others restores them as his own', async () =
 test('through an SSH host, to a port or a socket there', async () => {
   const { port, user, privateKey, hostKey } = sshd;
   const ssh = { host: '127.0.0.1', port, user, privateKey, hostKey };
-  for (const where of [{ ...tcp(), user: 'strange', password }, { socket: server.socket, user: 'root' }]) {
+  for (const where of [
+    { ...tcp(), user: 'strange', password },
+    { socket: server.socket, user: 'root' },
+  ]) {
     await withSource({ ...where, ssh, databases: ['shop'] }, async (source, context) => {
       const dump = await dumpOf(source, 'shop', context);
       expect(dump.report.tables).toEqual([{ name: 't', rows: 2 }]);
@@ -162,21 +218,34 @@ test('through an SSH host, to a port or a socket there', async () => {
 
 test('behind a command, which sees none of our files', async () => {
   const ssh = ['ssh', '-F', '/dev/null', '-p', sshd.port, '-i', sshd.keyFile, '-o', 'StrictHostKeyChecking=no'];
-  const viaSsh = [...ssh, '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', `${sshd.user}@127.0.0.1`].join(' ');
+  const viaSsh = [...ssh, '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', `${sshd.user}@127.0.0.1`].join(
+    ' ',
+  );
   // Like a container: words arrive as they are, and none of our temporary files is there.
   const inside = `unshare --mount sh -c 'mount -t tmpfs none "$0" && exec "$@"'`;
   for (const command of [viaSsh, undefined]) {
     await withSource({ ...tcp(), user: 'strange', password, databases: ['shop'] }, async (_, outer) => {
       const behind = command ?? `${inside} ${outer.tempDir}`;
-      await withSource({ ...tcp(), user: 'strange', password, command: behind, databases: ['shop'] }, async (source, context) => {
-        expect((await source.preflight(context)).server).toMatch(/^MariaDB/);
-        const dump = await dumpOf(source, 'shop', context);
-        expect(dump.report).toMatchObject({ tables: [{ name: 't', rows: 2 }], position: { gtid: expect.any(String) } });
-        expect(readFileSync(path.join(dump.folder, 'users.sql'), 'utf8')).toContain('strange');
-        const report = await source.restore(dump, { ...target, database: 'behind', clean: true }, context);
-        expect(report.differences).toEqual([]);
-        expect(plainDump(server, 'behind')).toBe(plainDump(server, 'shop'));
-      });
+      await withSource(
+        { ...tcp(), user: 'strange', password, command: behind, databases: ['shop'] },
+        async (source, context) => {
+          expect((await source.preflight(context)).server).toMatch(/^MariaDB/);
+          const dump = await dumpOf(source, 'shop', context);
+          expect(dump.report).toMatchObject({
+            tables: [{ name: 't', rows: 2 }],
+            position: { gtid: expect.any(String) },
+          });
+          expect(readFileSync(path.join(dump.folder, 'users.sql'), 'utf8')).toContain('strange');
+          const report = await source.restore(dump, { ...target, database: 'behind', clean: true }, context);
+          expect(report.differences).toEqual([]);
+          expect(
+            plainDump(server, 'behind').replace(
+              'TRIGGER g BEFORE INSERT ON t',
+              'TRIGGER shop.g BEFORE INSERT ON shop.t',
+            ),
+          ).toBe(plainDump(server, 'shop'));
+        },
+      );
       await withSource({ ...tcp(), user: 'strange', password: 'wrong', command: behind }, async (source, context) => {
         await expect(source.preflight(context)).rejects.toMatchObject({ code: 'AuthDenied' });
       });
@@ -188,7 +257,9 @@ test('behind a command, which sees none of our files', async () => {
 });
 
 test('TLS: required, verified, refused', async () => {
-  server.sql("CREATE USER safe@'127.0.0.1' IDENTIFIED BY 'safe-word' REQUIRE SSL; GRANT ALL ON *.* TO safe@'127.0.0.1'");
+  server.sql(
+    "CREATE USER safe@'127.0.0.1' IDENTIFIED BY 'safe-word' REQUIRE SSL; GRANT ALL ON *.* TO safe@'127.0.0.1'",
+  );
   const safe = { host: 'localhost', port: server.port, user: 'safe', password: 'safe-word', databases: ['shop'] };
   const caFile = path.join(folder, 'ca.pem');
   for (const tls of [{ mode: 'require' }, { mode: 'verify-full', caFile }]) {

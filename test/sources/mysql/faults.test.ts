@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -92,7 +92,10 @@ test('rows written during a dump are in it for whole transactions or not at all'
     let busy = true;
     const writer = (async () => {
       while (busy) {
-        server.sql('START TRANSACTION; INSERT INTO debit VALUES (NULL); DO SLEEP(0.002); INSERT INTO credit VALUES (NULL); COMMIT', 'big');
+        server.sql(
+          'START TRANSACTION; INSERT INTO debit VALUES (NULL); DO SLEEP(0.002); INSERT INTO credit VALUES (NULL); COMMIT',
+          'big',
+        );
         await sleep(1);
       }
     })();
@@ -116,10 +119,14 @@ test('a connection that breaks in the middle of a dump fails it, to be tried aga
     const failed = expect(dumping).rejects.toMatchObject({
       code: 'SourceFailed',
       retryable: true,
-      message: expect.stringMatching(/the dump of big: mariadb-dump ended with exit code \d: .*(Lost connection|Error 2013|gone away)/s),
+      message: expect.stringMatching(
+        /the dump of big: mariadb-dump ended with exit code \d: .*(Lost connection|Error 2013|gone away)/s,
+      ),
     });
     await writing(folder);
-    const id = server.sql("SELECT id FROM information_schema.processlist WHERE info LIKE '%FROM `texts`%' AND info NOT LIKE '%processlist%'");
+    const id = server.sql(
+      "SELECT id FROM information_schema.processlist WHERE info LIKE '%FROM `texts`%' AND info NOT LIKE '%processlist%'",
+    );
     server.sql(`KILL ${id}`);
     await failed;
     expect(readdirSync(context.tempDir)).toEqual([]);
@@ -160,7 +167,8 @@ test('a restore that breaks off fails, and so does one without a dump', async ()
     const failed = expect(restoring).rejects.toMatchObject({ code: 'RestoreFailed' });
     const find = "SELECT id FROM information_schema.processlist WHERE db = 'torn' AND info LIKE 'INSERT%'";
     let id = '';
-    for (const deadline = Date.now() + 20_000; id === '' && Date.now() < deadline; await sleep(5)) id = server.sql(find).trim();
+    for (const deadline = Date.now() + 20_000; id === '' && Date.now() < deadline; await sleep(5))
+      id = server.sql(find).trim();
     server.sql(`KILL ${id.split('\n')[0]}`);
     await failed;
     rmSync(path.join(dump.folder, 'dump.sql'));
@@ -173,7 +181,10 @@ test('a server that dies in the middle of a dump fails it; then it can’t be re
   await withSource(config(), async (source, context) => {
     const folder = path.join(context.folder, 'dying');
     mkdirSync(folder);
-    const failed = expect(source.dump('big', { folder }, context)).rejects.toMatchObject({ code: 'SourceFailed', retryable: true });
+    const failed = expect(source.dump('big', { folder }, context)).rejects.toMatchObject({
+      code: 'SourceFailed',
+      retryable: true,
+    });
     await writing(folder);
     await server.kill();
     await failed;

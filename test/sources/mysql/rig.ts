@@ -46,8 +46,15 @@ export async function dumpOf(
 export function plainDump(server: MariaDb, database: string): string {
   return execFileSync(
     'mariadb-dump',
-    ['--no-defaults', `--socket=${server.socket}`, '--user=root', '--routines', '--triggers', '--events', '--hex-blob']
-      .concat(['--skip-dump-date', '--skip-comments', '--default-character-set=utf8mb4', database]),
+    [
+      '--no-defaults',
+      `--socket=${server.socket}`,
+      '--user=root',
+      '--routines',
+      '--triggers',
+      '--events',
+      '--hex-blob',
+    ].concat(['--skip-dump-date', '--skip-comments', '--default-character-set=utf8mb4', database]),
     { encoding: 'utf8', maxBuffer: 256 << 20 },
   );
 }
@@ -55,7 +62,9 @@ export function plainDump(server: MariaDb, database: string): string {
 /** `CHECKSUM TABLE` of every table. */
 export function checksums(server: MariaDb, database: string): string[] {
   const tables = server
-    .sql(`SELECT table_name FROM information_schema.tables WHERE table_schema='${database}' AND table_type='BASE TABLE' ORDER BY 1`)
+    .sql(
+      `SELECT table_name FROM information_schema.tables WHERE table_schema='${database}' AND table_type='BASE TABLE' ORDER BY 1`,
+    )
     .split('\n')
     .filter(Boolean);
   return tables.map((table) => {
