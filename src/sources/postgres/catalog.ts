@@ -1,5 +1,5 @@
-import type { Client } from 'pg';
 import type { TableRows } from '../database.js';
+import type { Queries } from './queries.js';
 
 /** What is asked of the server's catalogues. */
 
@@ -12,6 +12,8 @@ const dumpedTables = `
       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   ORDER BY n.nspname, c.relname`;
 
+const tablesPerQuery = 50;
+
 export interface Table {
   oid: string;
   schema: string;
@@ -23,12 +25,12 @@ export const quoted = (identifier: string): string => `"${identifier.replaceAll(
 export const literal = (text: string): string =>
   text.includes('\\') ? ` E'${text.replace(/[\\']/g, '$&$&')}'` : `'${text.replaceAll("'", "''")}'`;
 
-export async function listTables(client: Client): Promise<Table[]> {
+export async function listTables(client: Queries): Promise<Table[]> {
   return (await client.query<Table>(dumpedTables)).rows;
 }
 
 /** Rows of every table that a dump would hold, and of those named besides. Counts what each holds itself, without heirs. */
-export async function countTables(client: Client, besides: ReadonlySet<string>): Promise<TableRows[]> {
+export async function countTables(client: Queries, besides: ReadonlySet<string>): Promise<TableRows[]> {
   const all = await client.query<Table & { own: boolean }>(
     `SELECT t.oid, t.schema, t.name, true AS own FROM (${dumpedTables}) t
      UNION ALL
@@ -37,14 +39,22 @@ export async function countTables(client: Client, besides: ReadonlySet<string>):
      JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
      WHERE c.relkind = 'r'`,
   );
+  const wanted = all.rows.filter((table) => table.own || besides.has(qualified(table)));
   const counts: TableRows[] = [];
-  for (const table of all.rows) {
-    const name = qualified(table);
-    if (!table.own && !besides.has(name)) continue;
-    const counted = await client.query<{ rows: string }>(
-      `SELECT count(*) AS rows FROM ONLY ${quoted(table.schema)}.${quoted(table.name)}`,
+  for (let at = 0; at < wanted.length; at += tablesPerQuery) {
+    const part = wanted.slice(at, at + tablesPerQuery);
+    const { rows } = await client.query<{ at: number; rows: string }>(
+      part
+        .map(
+          (table, number) =>
+            `SELECT ${number} AS at, count(*) AS rows FROM ONLY ${quoted(table.schema)}.${quoted(table.name)}`,
+        )
+        .join(' UNION ALL '),
     );
-    counts.push({ name, rows: Number(counted.rows[0]?.rows) });
+    for (const row of rows) {
+      const table = part[row.at];
+      if (table) counts.push({ name: qualified(table), rows: Number(row.rows) });
+    }
   }
   return counts;
 }
@@ -56,7 +66,7 @@ export interface ServerFacts {
   version: string;
 }
 
-export async function serverFacts(client: Client): Promise<ServerFacts> {
+export async function serverFacts(client: Queries): Promise<ServerFacts> {
   const { rows } = await client.query<{ number: string; version: string }>(
     `SELECT current_setting('server_version_num') AS number, current_setting('server_version') AS version`,
   );
@@ -70,7 +80,7 @@ export interface DatabaseRow {
   connectable: boolean;
 }
 
-export async function listServerDatabases(client: Client): Promise<DatabaseRow[]> {
+export async function listServerDatabases(client: Queries): Promise<DatabaseRow[]> {
   const { rows } = await client.query<DatabaseRow>(
     `SELECT datname AS name, datistemplate AS template, datallowconn AS connectable FROM pg_database ORDER BY datname`,
   );
@@ -78,7 +88,7 @@ export async function listServerDatabases(client: Client): Promise<DatabaseRow[]
 }
 
 /** Bytes of the current database that a dump reads: tables and large objects without their indexes. */
-export async function estimateBytes(client: Client): Promise<number> {
+export async function estimateBytes(client: Queries): Promise<number> {
   const { rows } = await client.query<{ bytes: string | null }>(
     `SELECT sum(pg_table_size(c.oid)) AS bytes FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r' AND (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR c.relname = 'pg_largeobject')`,
@@ -87,7 +97,7 @@ export async function estimateBytes(client: Client): Promise<number> {
 }
 
 /** With what the current database was made, and what is set for it; keys beginning with `set:` are settings. */
-export async function databaseMade(client: Client): Promise<Record<string, string>> {
+export async function databaseMade(client: Queries): Promise<Record<string, string>> {
   const { rows } = await client.query<{ made: Record<string, unknown>; encoding: string; owner: string }>(
     `SELECT to_jsonb(d) AS made, pg_encoding_to_char(d.encoding) AS encoding, pg_get_userbyid(d.datdba) AS owner
      FROM pg_database d WHERE d.datname = current_database()`,
@@ -114,7 +124,7 @@ export async function databaseMade(client: Client): Promise<Record<string, strin
 }
 
 /** Roles that own something in the current database or have rights to it. */
-export async function rolesUsed(client: Client): Promise<string[]> {
+export async function rolesUsed(client: Queries): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `SELECT DISTINCT r.rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
      WHERE s.refclassid = 'pg_authid'::regclass
@@ -124,13 +134,13 @@ export async function rolesUsed(client: Client): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-export async function rolesThere(client: Client): Promise<Set<string>> {
+export async function rolesThere(client: Queries): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   return new Set(rows.map(({ name }) => name));
 }
 
 /** Whether the current database holds anything of a user's. */
-export async function isEmpty(client: Client): Promise<boolean> {
+export async function isEmpty(client: Queries): Promise<boolean> {
   const user = (catalogue: string, namespace: string): string =>
     `EXISTS (SELECT FROM ${catalogue} o JOIN pg_namespace n ON n.oid = o.${namespace}
        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_depend d

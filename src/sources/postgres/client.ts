@@ -1,5 +1,5 @@
-import type { Client } from 'pg';
 import { errnoOf, HoldfastError } from '../../errors.js';
+import { overClient, type Queries } from './queries.js';
 import { clientConfig, placeOf, type Server } from './server.js';
 
 /** Runs `work` with a connection that is closed afterwards, also when the signal fires. */
@@ -7,7 +7,7 @@ export async function connected<T>(
   server: Server,
   database: string,
   signal: AbortSignal,
-  work: (client: Client) => Promise<T>,
+  work: (queries: Queries) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
   const { default: pg } = await import('pg');
@@ -18,7 +18,7 @@ export async function connected<T>(
   signal.addEventListener('abort', stop, { once: true });
   try {
     await client.connect();
-    return await work(client);
+    return await work(overClient(client));
   } catch (error) {
     signal.throwIfAborted();
     throw explained(error, server, database);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import type { Client } from 'pg';
 import type { DatabaseWarning } from '../database.js';
 import { rolesThere } from './catalog.js';
+import type { Queries } from './queries.js';
 
 const aboutRole = /^(?:CREATE ROLE|ALTER ROLE|COMMENT ON ROLE) ("(?:[^"]|"")+"|[^\s;]+)/;
 
@@ -9,7 +9,7 @@ const aboutRole = /^(?:CREATE ROLE|ALTER ROLE|COMMENT ON ROLE) ("(?:[^"]|"")+"|[
  * Makes the roles and tablespaces of a dump that the server lacks. Roles that it has stay as they are, passwords too.
  * What can't be made (a tablespace's folder that is not there) is a warning.
  */
-export async function applyGlobals(client: Client, file: string): Promise<DatabaseWarning[]> {
+export async function applyGlobals(client: Queries, file: string): Promise<DatabaseWarning[]> {
   const there = await rolesThere(client);
   const warnings: DatabaseWarning[] = [];
   for (const statement of statementsOf(readFileSync(file, 'utf8'))) {
@@ -31,11 +31,9 @@ export async function applyGlobals(client: Client, file: string): Promise<Databa
 /** Statements of pg_dumpall's script: each ends with `;` at the end of a line, outside quotes. */
 export function statementsOf(script: string): string[] {
   const statements: string[] = [];
-  const pattern = /--[^\n]*\n|\\[^\n]*\n|((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^;'"])+);/g;
-  for (const [, statement] of script.matchAll(pattern)) {
-    const text = statement?.replace(/^(?:\s|--[^\n]*\n)+/, '');
-    if (text !== undefined && text !== '' && !text.startsWith('SET ')) statements.push(text);
-  }
+  const pattern = /\s+|--[^\n]*\n|\\[^\n]*\n|((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^;'"])+);/gy;
+  for (const [, statement] of script.matchAll(pattern))
+    if (statement !== undefined && !statement.startsWith('SET ')) statements.push(statement);
   return statements;
 }
 

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Client } from 'pg';
 import { HoldfastError } from '../../errors.js';
 import {
   compareTables,
@@ -12,6 +11,7 @@ import {
   type RestoreTarget,
   type StoredDump,
 } from '../database.js';
+import { runTool } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import { sqlState } from './client.js';
 import {
@@ -24,11 +24,12 @@ import {
   type ServerFacts,
   serverFacts,
 } from './catalog.js';
-import { archiveName, globalsName } from './dump.js';
+import { archiveName, globalsName, plainName } from './dump.js';
 import { applyGlobals } from './globals.js';
 import type { Reach } from './reach.js';
+import type { Queries } from './queries.js';
 import { databaseArgument } from './server.js';
-import { findTools, majorOf, toolPath } from './tools.js';
+import { findTools, majorOf, type Tools, toolPath } from './tools.js';
 
 /** What this restore makes is named so until it has proved good; what a killed one left is found by it. */
 function workingName(kind: 'new' | 'old' | 'scratch', database: string): string {
@@ -45,9 +46,8 @@ export async function restorePostgres(
   target: RestoreTarget,
   context: DatabaseContext,
 ): Promise<RestoreReport> {
-  const { signal } = context;
   const { database } = target;
-  return reach.maintenance(signal, async (client) => {
+  return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const exists = (await listServerDatabases(client)).some(({ name }) => name === database);
     const warnings: DatabaseWarning[] = [];
@@ -56,7 +56,7 @@ export async function restorePostgres(
         hint: '--create makes it.',
       });
     }
-    const fill = exists && (await reach.connect(database, signal, isEmpty));
+    const fill = exists && (await reach.connect(database, context, isEmpty));
     if (exists && !fill && !target.clean) {
       throw new HoldfastError('TargetConflict', `the database ${database} at the target is not empty`, {
         hint: '--into NEWNAME --create restores beside it; --clean replaces it.',
@@ -79,7 +79,7 @@ export async function restorePostgres(
 
 /** Restores into a database that is dropped afterwards, whatever happened. */
 export async function scratchPostgres(reach: Reach, dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
-  return reach.maintenance(context.signal, async (client) => {
+  return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
     const name = workingName('scratch', dump.report.database);
@@ -87,14 +87,14 @@ export async function scratchPostgres(reach: Reach, dump: StoredDump, context: D
       load(reach, dump, name, undefined, facts, warnings, context),
     ).finally(async () => {
       // Cancelled or not: the client's own connection may be closed by then.
-      await reach.maintenance(AbortSignal.timeout(60_000), (other) => drop(other, name));
+      await reach.maintenance({ ...context, signal: AbortSignal.timeout(60_000) }, (other) => drop(other, name));
     });
   });
 }
 
 /** Makes a database, and drops it unless it has got another name by the end. */
 async function withDatabase<T>(
-  client: Client,
+  client: Queries,
   name: string,
   dump: StoredDump,
   facts: ServerFacts,
@@ -120,10 +120,9 @@ async function load(
   context: DatabaseContext,
 ): Promise<RestoreReport> {
   const { report } = dump;
-  const tools = await findTools(Math.max(majorOf(report.tool) ?? 0, facts.major), context);
-  const tool = toolPath(tools, 'pg_restore');
+  const tools = await reach.tools(Math.max(majorOf(report.tool) ?? 0, facts.major), context);
   const all = [...warnings];
-  const missing = await reach.maintenance(context.signal, async (client) => {
+  const missing = await reach.maintenance(context, async (client) => {
     const there = await rolesThere(client);
     return (report.roles ?? []).filter((role) => !there.has(role));
   });
@@ -133,20 +132,9 @@ async function load(
       message: `the server lacks ${missing.join(', ')}: everything belongs to the user who restores, and rights are left out; --globals makes missing roles`,
     });
   }
-  const argv = [
-    tool,
-    '--exit-on-error',
-    '--no-password',
-    ...(missing.length > 0 ? ['--no-owner', '--no-privileges'] : []),
-    ...(jobs === undefined ? [] : [`--jobs=${jobs}`]),
-    databaseArgument(database),
-    path.join(dump.folder, archiveName),
-  ];
-  const result = await reach.run(argv, context);
-  if (result.exitCode !== 0)
-    throw toolFailure('RestoreFailed', `${report.database} was not restored`, tool, result);
+  await loadDump(reach, tools, dump, { database, missing, jobs }, context);
   const wanted = new Set(report.tables.map(({ name }) => name));
-  const tables = await reach.connect(database, context.signal, (client) => countTables(client, wanted));
+  const tables = await reach.connect(database, context, (client) => countTables(client, wanted));
   return {
     database,
     server: `PostgreSQL ${facts.version}`,
@@ -155,6 +143,51 @@ async function load(
     differences: compareTables(report.tables, tables),
     warnings: all,
   };
+}
+
+interface Load {
+  database: string;
+  /** Roles that the server lacks. */
+  missing: readonly string[];
+  jobs: number | undefined;
+}
+
+async function loadDump(
+  reach: Reach,
+  tools: Tools,
+  dump: StoredDump,
+  { database, missing, jobs }: Load,
+  context: DatabaseContext,
+): Promise<void> {
+  const archive = path.join(dump.folder, archiveName);
+  const anonymous = missing.length > 0 ? ['--no-owner', '--no-privileges'] : [];
+  if (existsSync(archive) && !reach.isElsewhere) {
+    const parallel = jobs === undefined ? [] : [`--jobs=${jobs}`];
+    const tool = toolPath(tools, 'pg_restore');
+    const options = ['--exit-on-error', '--no-password', ...anonymous, ...parallel];
+    const result = await reach.run([tool, ...options, databaseArgument(database), archive], context);
+    if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+    return;
+  }
+  let script = path.join(dump.folder, plainName);
+  if (existsSync(archive)) {
+    // The programs behind `command` see no files of this machine: they get the archive as SQL.
+    script = path.join(context.tempDir, plainName);
+    const local = await findTools(majorOf(dump.report.tool) ?? 0, context);
+    const tool = toolPath(local, 'pg_restore');
+    const { processes, signal } = context;
+    const argv = [tool, ...anonymous, '--file=-', archive];
+    const result = await runTool({ argv, processes, signal, stdout: { file: script } });
+    if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump can’t be read', tool, result);
+  } else if (missing.length > 0) {
+    throw new HoldfastError('RestoreFailed', `the server lacks the roles ${missing.join(', ')}`, {
+      hint: '--globals makes them.',
+    });
+  }
+  const tool = toolPath(tools, 'psql');
+  const argv = [tool, '-X', '-q', '-w', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', databaseArgument(database), '-f', '-'];
+  const result = await reach.run(argv, context, { stdin: { file: script } });
+  if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
 }
 
 /** Settings whose values are lists of identifiers: quoted as they are stored. */
@@ -166,7 +199,7 @@ const listSettings = new Set([
 ]);
 
 async function create(
-  client: Client,
+  client: Queries,
   name: string,
   { report }: StoredDump,
   { major }: ServerFacts,
@@ -210,7 +243,7 @@ async function create(
 }
 
 /** Gives the finished database its name. The one that had it goes only then. */
-async function takeName(client: Client, fresh: string, database: string, replaces: boolean): Promise<void> {
+async function takeName(client: Queries, fresh: string, database: string, replaces: boolean): Promise<void> {
   const old = workingName('old', database);
   if (!replaces) {
     await client.query(`ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`);
@@ -230,9 +263,11 @@ async function takeName(client: Client, fresh: string, database: string, replace
 const inUse = '55006';
 
 /** Does what no other connection to the database may see; ends those that there are. */
-async function alone(client: Client, database: string, work: () => Promise<unknown>): Promise<void> {
+async function alone(client: Queries, database: string, work: () => Promise<unknown>): Promise<void> {
   for (let attempt = 0; ; attempt++) {
-    await client.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [database]);
+    await client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ${literal(database)} AND pid <> pg_backend_pid()`,
+    );
     try {
       await work();
       return;
@@ -243,12 +278,12 @@ async function alone(client: Client, database: string, work: () => Promise<unkno
   }
 }
 
-async function drop(client: Client, name: string): Promise<void> {
+async function drop(client: Queries, name: string): Promise<void> {
   await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));
 }
 
 /** Drops what a killed restore left. Its connections may take a moment to end; one that stays is another restore. */
-async function dropLeftover(client: Client, name: string): Promise<void> {
+async function dropLeftover(client: Queries, name: string): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     try {
       await client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`);

@@ -9,7 +9,7 @@ export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-f
 
 /** Where a server is and how to sign in: all of an URL and its parts, with defaults. */
 export interface Server {
-  /** A name or address, or the folder of a Unix socket. */
+  /** A name or address, or the folder of a Unix socket; empty: what libpq takes where `command` runs it. */
   host: string;
   port: number;
   user: string;
@@ -24,7 +24,10 @@ export interface Server {
   via?: { address: string; port: number };
 }
 
-type Address = Pick<PostgresSourceConfig, 'url' | 'host' | 'port' | 'socket' | 'user' | 'password' | 'tls'>;
+type Address = Pick<
+  PostgresSourceConfig,
+  'url' | 'host' | 'port' | 'socket' | 'user' | 'password' | 'tls' | 'command'
+>;
 
 /** Authorities the system trusts, where distributions keep them. */
 const systemAuthorities = [
@@ -44,19 +47,22 @@ export function serverOf(config: Address): Server {
     text === undefined || text === '' ? undefined : decodeURIComponent(text);
   const socket = config.socket ?? socketOf(query?.get('host') ?? decoded(url?.hostname));
   const { folder, port: socketPort } = socketParts(socket);
-  const host = folder ?? config.host ?? decoded(url?.hostname.replace(/^\[|\]$/g, '')) ?? 'localhost';
+  const host = folder ?? config.host ?? decoded(url?.hostname.replace(/^\[|\]$/g, '')) ??
+    (config.command === undefined ? 'localhost' : '');
   const sslMode = sslModeOf(config.tls.mode, query?.get('sslmode') ?? undefined, host);
   return {
     host,
     port: config.port ?? Number(decoded(url?.port) ?? query?.get('port') ?? socketPort ?? 5432),
-    user: config.user ?? decoded(url?.username) ?? userInfo().username,
+    user: config.user ?? decoded(url?.username) ?? (config.command === undefined ? userInfo().username : ''),
     password: config.password ?? decoded(url?.password),
     database: decoded(url?.pathname.slice(1)),
     sslMode,
     caFile:
       config.tls.caFile ??
       query?.get('sslrootcert') ??
-      (sslMode.startsWith('verify') ? systemAuthorities.find((file) => existsSync(file)) : undefined),
+      (sslMode.startsWith('verify') && config.command === undefined
+        ? systemAuthorities.find((file) => existsSync(file))
+        : undefined),
     certFile: config.tls.certFile ?? query?.get('sslcert') ?? undefined,
     keyFile: config.tls.keyFile ?? query?.get('sslkey') ?? undefined,
   };
@@ -93,21 +99,23 @@ function sslModeOf(mode: PostgresSourceConfig['tls']['mode'], asked: string | un
   }
 }
 
-const isLocal = (host: string): boolean => /^(\/.*|localhost|127(\.\d+){3}|::1)$/.test(host);
+const isLocal = (host: string): boolean => /^(|\/.*|localhost|127(\.\d+){3}|::1)$/.test(host);
 
 /** For messages: where the server is, without secrets. */
 export const placeOf = (server: Server): string =>
-  server.host.startsWith('/') ? `${server.host} (port ${server.port})` : `${server.host}:${server.port}`;
+  server.host === ''
+    ? 'the local server'
+    : server.host.startsWith('/') ? `${server.host} (port ${server.port})` : `${server.host}:${server.port}`;
 
 /** What libpq's programs are told of the server, but for the password. */
 export function toolEnvironment(server: Server): Record<string, string> {
   return {
-    PGHOST: server.host,
     PGPORT: String(server.via?.port ?? server.port),
-    PGUSER: server.user,
     PGSSLMODE: server.sslMode,
     PGCONNECT_TIMEOUT: String(connectSeconds),
     PGAPPNAME: 'holdfast',
+    ...(server.host === '' ? {} : { PGHOST: server.host }),
+    ...(server.user === '' ? {} : { PGUSER: server.user }),
     ...(server.via === undefined ? {} : { PGHOSTADDR: server.via.address }),
     ...(server.caFile === undefined ? {} : { PGSSLROOTCERT: server.caFile }),
     ...(server.certFile === undefined ? {} : { PGSSLCERT: server.certFile }),

@@ -14,7 +14,6 @@ import { type DatabaseRow, estimateBytes, listServerDatabases, serverFacts } fro
 import { dumpPostgres } from './dump.js';
 import { Reach } from './reach.js';
 import { restorePostgres, scratchPostgres } from './restore.js';
-import { findTools } from './tools.js';
 
 /** A PostgreSQL server: one dump per database, by the server's own pg_dump. */
 export class PostgresSource implements DatabaseSource {
@@ -26,14 +25,13 @@ export class PostgresSource implements DatabaseSource {
   }
 
   async preflight(context: DatabaseContext): Promise<Preflight> {
-    const { signal } = context;
-    const { facts, rows } = await this.reach.maintenance(signal, async (client) => ({
+    const { facts, rows } = await this.reach.maintenance(context, async (client) => ({
       facts: await serverFacts(client),
       rows: await listServerDatabases(client),
     }));
-    await findTools(facts.major, context);
+    await this.reach.tools(facts.major, context);
     const databases: Preflight['databases'] = [];
-    for (const name of this.wanted(rows)) databases.push({ name, estimatedBytes: await this.estimate(name, signal) });
+    for (const name of this.wanted(rows)) databases.push({ name, estimatedBytes: await this.estimate(name, context) });
     const closed = rows.filter(({ template, connectable }) => !template && !connectable).map(({ name }) => name);
     return {
       server: `PostgreSQL ${facts.version}`,
@@ -71,9 +69,9 @@ export class PostgresSource implements DatabaseSource {
   }
 
   /** 0 where it can't be had: the dump itself then says why. */
-  private async estimate(database: string, signal: AbortSignal): Promise<number> {
+  private async estimate(database: string, context: DatabaseContext): Promise<number> {
     try {
-      return await this.reach.connect(database, signal, estimateBytes);
+      return await this.reach.connect(database, context, estimateBytes);
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code === 'Cancelled') throw error;
       return 0;

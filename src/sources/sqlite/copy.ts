@@ -15,7 +15,7 @@ const pagesPerStep = 1024;
 /** How often a writer may make the copy begin anew before it is done in one go. */
 const restartsAtMost = 3;
 /** How long another program's lock is waited for, ms. */
-const busyMs = 10_000;
+const busyMs = 5000;
 
 /**
  * Copies a database that may be in use, as it was at one moment, and proves the copy. With a write-ahead log, writers go
