@@ -9,7 +9,7 @@ const sshSchema = z
     host: text().describe('The SSH host’s name or address.'),
     port: z.int().min(1).max(65535).prefault(22).describe('The SSH host’s port.'),
     user: text().describe('The user to sign in as.'),
-    privateKey: secret(`The private key, usually a reference: \${file:/root/.ssh/id_ed25519}.`).optional(),
+    privateKey: secret(`The private key, usually a reference: \${file:/etc/holdfast/ssh-key}.`).optional(),
     passphrase: secret('The private key’s passphrase.').optional(),
     agent: path().optional().describe('The socket of an SSH agent, in place of `privateKey`.'),
     hostKey: text()
