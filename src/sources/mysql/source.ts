@@ -20,7 +20,7 @@ import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
 import type { Flavour } from './option-file.js';
-import { dropScratch, prepareTarget } from './restore.js';
+import { dropScratch, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
 import {
   countRows,
@@ -181,6 +181,7 @@ export class MysqlSource implements DatabaseSource {
     );
     if (result.exitCode !== 0)
       throw asToolError(`the restore into ${database}`, toolName(tool), result, 'RestoreFailed');
+    await removeMark(sql, database);
     if (target.globals) warnings.push(...(await this.fillUsers(sql, folder)));
     if (!withoutDefiners && !scratch) warnings.push(...(await orphaned(sql, database)));
     const found = await countRows(sql, database, await findTables(sql, database));
