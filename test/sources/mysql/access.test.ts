@@ -168,6 +168,19 @@ test('few rights are enough for a dump; what they don’t show is said', async (
   });
 });
 
+test('the rights that the documentation names are enough for everything', async () => {
+  const page = readFileSync(path.resolve(import.meta.dirname, '../../../docs/databases.md'), 'utf8');
+  const [grants = ''] = /^CREATE USER holdfast@[\s\S]*?(?=^```)/m.exec(page) ?? [];
+  server.sql(grants);
+  const config = { socket: server.socket, user: 'holdfast', password: 'a password of your own', databases: ['shop'] };
+  await withSource(config, async (source, context) => {
+    const { report, folder: dumped } = await dumpOf(source, 'shop', context);
+    expect(report).toMatchObject({ warnings: [], position: { gtid: expect.any(String) } });
+    expect(readFileSync(path.join(dumped, 'users.sql'), 'utf8')).toContain('strange');
+    expect(readFileSync(path.join(dumped, 'dump.sql'), 'utf8')).toContain('PROCEDURE `p`');
+  });
+});
+
 test('who may not make views run as others restores them as his own', async () => {
   const dump = await withSource({ socket: server.socket, ...root }, async (source, context) => {
     const { folder: dumped, report } = await dumpOf(source, 'shop', context);
