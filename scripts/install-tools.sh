@@ -17,6 +17,9 @@ system() {
   command -v python3 >/dev/null || missing+=(python3)
   command -v getfattr >/dev/null || missing+=(attr)
   command -v zstd >/dev/null || missing+=(zstd)
+  command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+  [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "Installing Debian packages: ${missing[*]}"

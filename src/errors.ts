@@ -40,6 +40,9 @@ export const errorCodes = [
   'PlatformUnsupported',
   'Cancelled',
   'Internal',
+  'ToolMissing',
+  'DumpIncomplete',
+  'RestoreFailed',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 
@@ -63,6 +66,7 @@ const retryableCodes: ReadonlySet<ErrorCode> = new Set([
   'DestinationFailed',
   'SpoolFull',
   'SourceFailed',
+  'DumpIncomplete',
   'Throttled',
   'JobBusy',
   'TemporalUnavailable',

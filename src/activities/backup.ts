@@ -8,6 +8,7 @@ import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, up
 import { type BeginAnswer, type BeginRequest, begin } from './begin.js';
 import { type CommitAnswer, commitRun, type SendProgress } from './commit.js';
 import { type DeliverAnswer, deliver } from './deliver.js';
+import { type DumpAnswer, dumpDatabase, type ListAnswer, listDatabases } from './dump.js';
 import { asFailure } from './failures.js';
 import { type FinishRequest, finish } from './finish.js';
 import { heartbeating } from './heartbeat.js';
@@ -68,6 +69,30 @@ export function createBackupActivities(host: Host) {
     });
   };
 
+  const dumping = <T>(
+    ref: RunRef,
+    what: string,
+    work: (context: RunContext, signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>,
+  ): Promise<T> => {
+    const context = load(ref);
+    const signal = Context.current().cancellationSignal;
+    let read = 0;
+    return alone(`${ref.run} ${what}`, async () => {
+      signal.throwIfAborted();
+      return heartbeating(
+        'dump',
+        undefined,
+        () => ({ read }),
+        () =>
+          work(context, signal, (bytes) => {
+            read += bytes;
+          }),
+      );
+    }).catch((error: unknown) => {
+      throw orSpoolLost(error, context.folder);
+    });
+  };
+
   const sending = <T>(
     phase: Phase,
     destination: string,
@@ -108,6 +133,16 @@ export function createBackupActivities(host: Host) {
           () => ({}),
           () => begin(host, request, signal),
         ),
+      );
+    },
+
+    async listDatabases(ref: RunRef & { source: number }): Promise<ListAnswer> {
+      return dumping(ref, `list ${ref.source}`, (context, signal) => listDatabases(context, ref.source, signal));
+    },
+
+    async dump(ref: RunRef & { source: number; database: number }): Promise<DumpAnswer> {
+      return dumping(ref, `dump ${ref.source} ${ref.database}`, (context, signal, onProgress) =>
+        dumpDatabase(context, ref.source, ref.database, signal, onProgress),
       );
     },
 

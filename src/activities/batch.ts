@@ -27,7 +27,7 @@ export async function compressBatch(context: RunContext, batch: number, group: T
   const results = await Promise.all(
     plan.lanes.map(async (lane, number) => {
       const done = laneDone(context, batch, number) ?? (await context.ahead.take(batch, number, group));
-      return done ?? group.run('laneTask', await laneTaskOf(context, batch, number, lane.bytes));
+      return done ?? group.run('laneTask', await laneTaskOf(context, lane.source, batch, number, lane.bytes));
     }),
   );
   const sum = (pick: (result: LaneResult) => number): number =>
@@ -41,10 +41,11 @@ export async function compressBatch(context: RunContext, batch: number, group: T
 }
 
 /** What a thread needs to read one lane. */
-export async function laneTaskOf(context: RunContext, batch: number, lane: number, bytes: number) {
+export async function laneTaskOf(context: RunContext, source: number, batch: number, lane: number, bytes: number) {
   const { begun, job } = context;
   return {
     run: context.folder,
+    base: context.base(source),
     batch,
     lane,
     bytes,

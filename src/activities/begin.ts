@@ -41,6 +41,8 @@ export type BeginAnswer =
       destinations: { name: string; giveUpAfterMs: number; error?: string }[];
       retention: boolean;
       notify: string[];
+      /** Sources that are databases, to be dumped before the snapshot: their numbers and names. */
+      dumps?: { source: number; name: string }[];
     };
 
 /** Takes the job's lock, freezes the config, looks at what every destination holds now, and decides what this run builds on. */
@@ -305,6 +307,7 @@ function asHoldfast(error: unknown): HoldfastError {
 
 function answer(context: RunContext): BeginAnswer {
   const { begun, job } = context;
+  const dumps = job.sources.flatMap(({ type, name }, source) => (type === 'files' ? [] : [{ source, name }]));
   return {
     state: 'started',
     snapshot: begun.snapshot,
@@ -317,6 +320,7 @@ function answer(context: RunContext): BeginAnswer {
     })),
     retention: job.retention !== undefined,
     notify: job.notify,
+    ...(dumps.length === 0 ? {} : { dumps }),
   };
 }
 

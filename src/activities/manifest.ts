@@ -11,6 +11,8 @@ import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
 import { codecOf } from './batch.js';
 import { writeDurable } from './durable.js';
+import { removeDumps } from './dump.js';
+import { dumpedPaths } from './dump-state.js';
 import { fileSize } from './files.js';
 import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
@@ -62,7 +64,7 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
   const plan = context.plan();
   const record: ManifestRecord = { boot: bootId(), packs: [], sources: [] };
   for (const [number, source] of plan.sources.entries()) {
-    if (source.error || !source.walk) continue;
+    if (!source.walk) continue;
     const same = source.walk.identical ? await parentManifest(context, source) : undefined;
     if (same) {
       record.sources.push(same);
@@ -213,7 +215,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     return {
       name: source.name,
       type: config?.type ?? 'files',
-      paths: config?.paths ?? [],
+      paths: config === undefined ? [] : config.type === 'files' ? config.paths : dumpedPaths(context, number),
       complete: source.error === undefined && unreadable === 0,
       files: manifest?.files ?? 0,
       entries: manifest?.entries ?? 0,
@@ -260,6 +262,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     needs,
   };
   writeJson(file, prepared, true);
+  removeDumps(context);
   return prepared;
 }
 

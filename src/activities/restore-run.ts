@@ -22,8 +22,9 @@ import { addTally, newTally, warn } from '../repository/restore/tally.js';
 import { removeIfThere, type WriteResult } from '../repository/restore/write-pack.js';
 import type { Root } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
-import { resolveSnapshot } from '../repository/snapshots.js';
+import { resolveHolding, resolveSnapshot } from '../repository/snapshots.js';
 import type { Store } from '../repository/store.js';
+import { dumpPath } from '../sources/dump-paths.js';
 import type { RestoreDocument, RestoreInput } from '../workflows/restore-types.js';
 import type { Warning } from '../workflows/types.js';
 import { readJson, writeJson } from './threads/line-writer.js';
@@ -96,7 +97,7 @@ export async function planStep(
   const early = newTally();
   for (const { code, message } of repository.warnings) warn(early, code, message);
   const known = readJson<RestorePlan>(planFiles.plan(scratch));
-  const snapshot = known?.snapshot ?? resolveSnapshot(catalog, input.snapshot).id;
+  const snapshot = known?.snapshot ?? chooseSnapshot(catalog, input, early);
   const about = { catalog: catalog.file, snapshot, paths: input.paths };
   if (!known) {
     const reader = readerOf(step, repository, early);
@@ -138,6 +139,23 @@ export async function planStep(
     bytes: plan.bytes,
     done: { restored: plan.tally.restored, skipped: plan.tally.skipped, failed: plan.tally.failed },
   };
+}
+
+/** The snapshot that is asked for; of a database the newest one that has it, when the newest of all is. */
+function chooseSnapshot(catalog: Catalog, { snapshot, database }: RestoreInput, early: Tally): string {
+  if (database === undefined) return resolveSnapshot(catalog, snapshot).id;
+  const { source, name } = database;
+  const wanted = dumpPath(source, name);
+  const row = resolveHolding(catalog, snapshot, { source, path: wanted }, `the database ${name} of ${source}`);
+  const newest = catalog.snapshots()[0];
+  if (snapshot === 'latest' && newest !== undefined && newest.id !== row.id) {
+    warn(
+      early,
+      'SnapshotOlder',
+      `the newest snapshot has no dump of ${name}; this is the one of ${row.root.time} (${row.id})`,
+    );
+  }
+  return row.id;
 }
 
 /** Plans in as many threads as the manifest is worth. */

@@ -1,7 +1,11 @@
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
+import { isBelow } from '../platform/paths.js';
+import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
 import { oneAtATime } from './alone.js';
+import { databaseStep } from './restore-database.js';
 import {
   cleanUp,
   finishStep,
@@ -23,6 +27,9 @@ export interface RestoreDeps {
    * lists now (also on a new host); without, it only has to open the stores and unlock the key.
    */
   open(input: RestoreInput, options: { sync: boolean; signal: AbortSignal }): Promise<RestoreRepository>;
+  /** Opens the server, or the files, that a database is restored to. */
+  openDatabase(input: RestoreInput): Promise<DatabaseSource>;
+  log: DatabaseContext['log'];
   /** Below it each run gets a scratch folder, 0700. */
   scratch: string;
 }
@@ -90,10 +97,18 @@ export function createRestoreActivities(deps: RestoreDeps) {
       return step(ref, 'finish', undefined, (at) => finishStep(at, ref.startedAt));
     },
 
+    async restoreDatabase(ref: RestoreRef & { startedAt: string }): Promise<RestoreDocument> {
+      return step(ref, 'database', undefined, (at) =>
+        databaseStep(at, () => deps.openDatabase(ref.input), deps.log, ref.startedAt),
+      );
+    },
+
     /** After the end, whatever it was: nothing unfinished stays at the target or in the scratch folder. */
     async restoreCleanUp(ref: RestoreRef): Promise<void> {
       deps.verify(ref.input);
       cleanUp(scratchOf(ref.run));
+      if (ref.input.database?.load !== undefined && isBelow(ref.input.target, deps.scratch))
+        rmSync(ref.input.target, { recursive: true, force: true });
     },
   };
 }

@@ -109,6 +109,11 @@ export class RunContext {
     return plan;
   }
 
+  /** Where a source's stored paths begin: empty for files, the folder of its dumps for databases. */
+  base(source: number): string {
+    return this.job.sources[source]?.type === 'files' ? '' : spoolFiles.dumps(this.folder, source);
+  }
+
   destinationConfig(name: string): DestinationConfig {
     const config = this.config.destinations[name];
     if (!config) throw new HoldfastError('ConfigInvalid', `there is no destination ${name} in the run's config`);

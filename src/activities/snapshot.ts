@@ -1,21 +1,27 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { automaticExcludes } from '../config/overlaps.js';
+import { automaticExcludes, databaseExcludes } from '../config/overlaps.js';
+import type { SourceConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
+import type { FilesOptions } from '../sources/files/walk.js';
+import type { Warning } from '../workflows/types.js';
 import { laneTaskOf } from './batch.js';
+import { dumpOutcome } from './dump-state.js';
 import { restoreManifest } from './parent-manifest.js';
 import { ReadAhead } from './read-ahead.js';
 import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
 import { spoolFiles } from './threads/spool-files.js';
-import type { WalkResult } from './threads/walk-task.js';
+import type { Detect, WalkResult } from './threads/walk-task.js';
 
 /** Content in one batch, bytes of source. */
 export const batchBytes = 256 * 1024 * 1024;
 /** Content that one thread reads in one go. */
 export const laneBytes = 64 * 1024 * 1024;
+
+const maxDumpWarnings = 50;
 
 export interface SnapshotAnswer {
   batches: number;
@@ -28,6 +34,10 @@ export interface SnapshotAnswer {
   unreadable: number;
   failedSources: { name: string; code: string; message: string }[];
   sources: number;
+  /** No source could be read at all. */
+  empty?: boolean;
+  /** In what dumps are less than they should be; the first ones. */
+  dumpWarnings?: Warning[];
 }
 
 /** Walks every source against its parent and writes the plan of what is to be read. */
@@ -38,6 +48,16 @@ export async function snapshot(context: RunContext, group: TaskGroup, signal: Ab
   if (!known) writeJson(spoolFiles.plan(context.folder), plan);
   const sum = (pick: (walk: Omit<WalkResult, 'batches'>) => number): number =>
     plan.sources.reduce((total, source) => total + (source.walk ? pick(source.walk) : 0), 0);
+  const dumpWarnings = context.job.sources
+    .flatMap((source, number) =>
+      source.type === 'files'
+        ? []
+        : dumpOutcome(context, number).warnings.map(({ code, message }) => ({
+            code,
+            message: `source ${source.name}: ${message}`.slice(0, 500),
+          })),
+    )
+    .slice(0, maxDumpWarnings);
   return {
     batches: plan.batches.length,
     files: sum((walk) => walk.files),
@@ -47,8 +67,12 @@ export async function snapshot(context: RunContext, group: TaskGroup, signal: Ab
     changedFiles: sum((walk) => walk.changedFiles),
     toRead: sum((walk) => walk.toRead),
     unreadable: sum((walk) => walk.unreadable),
-    failedSources: plan.sources.flatMap(({ name, error }) => (error ? [{ name, ...error }] : [])),
+    failedSources: plan.sources.flatMap(({ name, error }) =>
+      error ? [{ name, code: error.code, message: error.message.slice(0, 2000) }] : [],
+    ),
     sources: plan.sources.length,
+    empty: plan.sources.every((source) => source.error !== undefined && source.walk === undefined),
+    ...(dumpWarnings.length === 0 ? {} : { dumpWarnings }),
   };
 }
 
@@ -66,11 +90,14 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
     signal.throwIfAborted();
     const planned: SourcePlan = { name: source.name, firstBatch: plan.batches.length, batches: 0 };
     plan.sources.push(planned);
+    const what = walked(context, source, number);
+    if (what.error) planned.error = what.error;
+    if (what.options.paths.length === 0) continue;
     const untrusted = path.join(context.folder, `parent-${number}.damaged`);
     const parent = existsSync(untrusted) ? undefined : await parentOf(context, source.name, signal);
     try {
       const { near, far } = context.ahead.open((planned) =>
-        laneTaskOf(context, planned.batch, planned.lane, planned.bytes),
+        laneTaskOf(context, number, planned.batch, planned.lane, planned.bytes),
       );
       const { batches, ...walk } = await group
         .run(
@@ -78,20 +105,15 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
           {
             run: context.folder,
             source: number,
-            options: {
-              paths: source.paths,
-              include: source.include,
-              exclude: [...source.exclude, ...automaticExcludes(context.host.config, source.paths)],
-              excludeIfPresent: source.excludeIfPresent,
-              oneFileSystem: source.oneFileSystem,
-            },
-            detect: source.detect,
+            options: what.options,
+            base: context.base(number),
+            detect: what.detect,
             parent: parent?.file,
             verify:
               begun.allPresent && begun.mode === 'incremental' && parent?.inScope === true
                 ? undefined
                 : { catalog: context.catalogFile, indexes: begun.indexes },
-            reread: begun.options.reread === true,
+            reread: what.reread || begun.options.reread === true,
             firstBatch: plan.batches.length,
             batchBytes,
             laneBytes,
@@ -117,6 +139,46 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
     }
   }
   return plan;
+}
+
+interface Walked {
+  options: FilesOptions;
+  detect: Detect[];
+  reread: boolean;
+  error?: { code: string; message: string };
+}
+
+/** What is walked of a source: its files in place, or its dumps in the spool. */
+function walked(context: RunContext, source: SourceConfig, number: number): Walked {
+  if (source.type === 'files') {
+    const automatic = [...automaticExcludes(context.host.config, source.paths), ...databaseExcludes(context.job)];
+    return {
+      options: {
+        paths: source.paths,
+        include: source.include,
+        exclude: [...source.exclude, ...automatic],
+        excludeIfPresent: source.excludeIfPresent,
+        oneFileSystem: source.oneFileSystem,
+      },
+      detect: source.detect,
+      reread: false,
+    };
+  }
+  const { paths, failure } = dumpOutcome(context, number);
+  const base = context.base(number);
+  return {
+    options: {
+      paths: paths.map((path) => base + path),
+      include: [],
+      exclude: [],
+      excludeIfPresent: [],
+      oneFileSystem: false,
+    },
+    detect: ['size'],
+    // Every dump is new, whatever its times say: it is read, and what an earlier one had is found by its chunks.
+    reread: true,
+    ...(failure ? { error: failure } : {}),
+  };
 }
 
 async function parentOf(

@@ -46,14 +46,29 @@ function normalizeSchedule(schedule: NonNullable<ParsedConfig['jobs'][string]['s
 
 function nameSources(sources: ParsedConfig['jobs'][string]['sources']): SourceConfig[] {
   const taken = new Set(sources.map((source) => source.name));
-  return sources.map((source) => {
-    if (source.name !== undefined) return { ...source, name: source.name };
-    const base = derivedName(source.paths[0] ?? '');
+  const nameOf = (source: ParsedConfig['jobs'][string]['sources'][number]): string => {
+    if (source.name !== undefined) return source.name;
+    const base = defaultName(source);
     let name = base;
     for (let count = 2; taken.has(name); count++) name = `${base}-${count}`;
     taken.add(name);
-    return { ...source, name };
+    return name;
+  };
+  return sources.map((source) => {
+    const name = nameOf(source);
+    return source.type === 'sqlite' ? { ...source, name, path: [source.path].flat() } : { ...source, name };
   });
+}
+
+function defaultName(source: ParsedConfig['jobs'][string]['sources'][number]): string {
+  switch (source.type) {
+    case 'files':
+      return derivedName(source.paths[0] ?? '');
+    case 'sqlite':
+      return derivedName([source.path].flat()[0] ?? '');
+    default:
+      return source.type;
+  }
 }
 
 function derivedName(path: string): string {

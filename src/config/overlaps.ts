@@ -1,7 +1,7 @@
 import { relative, sep } from 'node:path';
 import { compilePatterns } from '../sources/files/patterns.js';
 import { isInside, realPath } from './paths.js';
-import type { Config, DestinationConfig, FilesSourceConfig } from './schema.js';
+import type { Config, DestinationConfig, FilesSourceConfig, JobConfig } from './schema.js';
 
 /** Whether `folder`, which is inside the source path `root`, is left out by the source's `exclude`. Patterns must be valid. */
 export function isExcluded(folder: string, root: string, source: FilesSourceConfig): boolean {
@@ -35,6 +35,20 @@ export function automaticExcludes(config: Pick<Config, 'state' | 'spool'>, paths
 
 function posix(path: string): string {
   return sep === '\\' ? path.replaceAll('\\', '/') : path;
+}
+
+/** What SQLite writes beside a database: of no use, and a danger, beside a copy taken at another moment. */
+const sqliteCompanions = ['', '-wal', '-shm', '-journal'];
+
+/** Patterns to add to a files source's `exclude`: databases that a source of the same job copies as a whole. */
+export function databaseExcludes(job: Pick<JobConfig, 'sources'>): string[] {
+  return job.sources.flatMap((source) =>
+    source.type !== 'sqlite'
+      ? []
+      : source.path.flatMap((path) =>
+          sqliteCompanions.map((ending) => posix(path).replace(/[\\?[\]{}!]/g, '\\$&') + ending),
+        ),
+  );
 }
 
 /** How two folders lie: the same, one inside the other, or apart; symbolic links followed as far as they exist. */

@@ -1,5 +1,8 @@
 import { z } from 'zod';
 import { path, plainText, sourceName } from './fields.js';
+import { checkServer, databasesKeys, serverKeys } from './schema-databases.js';
+import { mysqlSourceSchema } from './schema-mysql.js';
+import { checkReach, reachKeys } from './schema-reach.js';
 
 /** What tells that a file has changed. */
 export const detectFields = ['size', 'mtime', 'ctime', 'inode'] as const;
@@ -34,4 +37,46 @@ const filesSourceSchema = z
   })
   .describe('Files and folders.');
 
-export const sourceSchema = z.discriminatedUnion('type', [filesSourceSchema]);
+const postgresSourceSchema = z
+  .strictObject({
+    type: z.literal('postgres').describe('Databases of a PostgreSQL server, dumped with its own pg_dump.'),
+    ...databasesKeys,
+    ...serverKeys,
+    ...reachKeys,
+    excludeSchemas: patterns('Schemas to leave out, as pg_dump’s --exclude-schema takes them, such as audit or tmp_*.'),
+    excludeTables: patterns('Tables to leave out, as pg_dump’s --exclude-table takes them, such as public.sessions.'),
+    jobs: z
+      .int()
+      .min(1)
+      .max(32)
+      .prefault(2)
+      .describe('Tables dumped at the same time; each takes a connection of the server.'),
+  })
+  .superRefine(checkServer)
+  .superRefine(checkReach)
+  .describe('PostgreSQL.');
+
+const sqliteSourceSchema = z
+  .strictObject({
+    type: z.literal('sqlite').describe('SQLite databases, copied while their programs go on writing.'),
+    name: sourceName()
+      .optional()
+      .describe('The source’s name, unique within the job. Default: the last part of the first path.'),
+    path: z
+      .union([path(), z.array(path()).min(1, { error: 'expected at least one path' })], {
+        error: 'expected an absolute path or a list of them',
+      })
+      .describe('Database files, absolute; `*` in the last parts stands for any characters: /var/lib/*/app.db.'),
+    exclude: z
+      .array(path())
+      .prefault([])
+      .describe('Files to leave out of what a `*` finds, absolute; `*` as in `path`.'),
+  })
+  .describe('SQLite.');
+
+export const sourceSchema = z.discriminatedUnion('type', [
+  filesSourceSchema,
+  postgresSourceSchema,
+  mysqlSourceSchema,
+  sqliteSourceSchema,
+]);

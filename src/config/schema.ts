@@ -10,7 +10,6 @@ import { timezoneProblem } from './timezone.js';
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
 export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
-  ['sources', ['postgres', 'mysql', 'sqlite']],
   ['destinations', ['sftp', 'ftp', 'gdrive', 'dropbox']],
   ['notify', ['email']],
 ]);
@@ -254,10 +253,14 @@ export type NotifyEvent = (typeof notifyEvents)[number];
 export type DetectField = (typeof detectFields)[number];
 
 type ParsedJob = ParsedConfig['jobs'][string];
-type ParsedFilesSource = Extract<ParsedJob['sources'][number], { type: 'files' }>;
+type ParsedSource<Type> = Extract<ParsedJob['sources'][number], { type: Type }>;
 /** Always named. */
-export type FilesSourceConfig = ParsedFilesSource & { name: string };
-export type SourceConfig = FilesSourceConfig;
+export type FilesSourceConfig = ParsedSource<'files'> & { name: string };
+export type PostgresSourceConfig = ParsedSource<'postgres'> & { name: string };
+export type SqliteSourceConfig = Omit<ParsedSource<'sqlite'>, 'path'> & { name: string; path: string[] };
+export type MysqlSourceConfig = ParsedSource<'mysql'> & { name: string };
+export type DatabaseSourceConfig = PostgresSourceConfig | MysqlSourceConfig | SqliteSourceConfig;
+export type SourceConfig = FilesSourceConfig | DatabaseSourceConfig;
 export type CompressionConfig = ParsedJob['compression'];
 export type RetentionConfig = NonNullable<ParsedJob['retention']>;
 export type BackupMode = ParsedJob['mode'];

@@ -13,6 +13,8 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'apiKey',
   'secret',
   'url',
+  'privateKey',
+  'password',
 ]);
 
 /** Whether the value at this path of a config (`['encryption', 'passphrase']`) is a secret. */

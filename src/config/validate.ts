@@ -247,7 +247,7 @@ function checkSchedule({ schedule }: JobConfig, path: Path, report: Report): voi
 
 function checkSource(name: string, job: JobConfig, index: number, config: Config, report: Report): void {
   const source = job.sources[index];
-  if (source === undefined) return;
+  if (source?.type !== 'files') return;
   const base = ['jobs', name, 'sources', index];
   let understood = true;
   for (const list of ['include', 'exclude'] as const) {
@@ -276,7 +276,7 @@ function checkSource(name: string, job: JobConfig, index: number, config: Config
     }
     const twice = job.sources
       .slice(0, index + 1)
-      .some((other, otherAt) => other.paths.slice(0, otherAt === index ? at : undefined).includes(path));
+      .some((other, otherAt) => other.type === 'files' && other.paths.slice(0, otherAt === index ? at : undefined).includes(path));
     if (twice) report.warn('PathTwice', where, `${path} is named twice in this job`);
   }
 }
@@ -291,7 +291,7 @@ function checkAgainstDestinations(
 ): void {
   const job = config.jobs[name];
   const source = job?.sources[index];
-  if (job === undefined || source === undefined) return;
+  if (job === undefined || source?.type !== 'files') return;
   for (const [other, destination] of Object.entries(config.destinations)) {
     if (destination.type !== 'local') continue;
     const relation = relationOf(destination.path, path);

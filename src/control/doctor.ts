@@ -188,6 +188,7 @@ function sourcesOf(config: Config): [job: string, source: SourceConfig][] {
 
 async function sourceCheck(job: string, source: SourceConfig): Promise<Check[]> {
   const title = `source ${job}/${source.name}`;
+  if (source.type !== 'files') return [];
   const checks = await Promise.all(source.paths.map((path) => guarded(title, () => readable(title, path))));
   return checks.flat();
 }

@@ -17,6 +17,7 @@ import type {
 import { restoreIdPrefix } from '../workflows/restore-types.js';
 import { statusQuery } from '../workflows/types.js';
 import { stamp } from './backup.js';
+import { passingFolder } from './restore-database.js';
 import { connectNative } from './connection.js';
 import { describeRun, isPassing } from './executions.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
@@ -35,6 +36,8 @@ export interface RestoreOptions {
   log: Logger;
   intervalMs?: number | undefined;
   signal?: AbortSignal;
+  /** Where a database goes in place of its source's own server; with its password, for this process alone. */
+  targetUrl?: string | undefined;
   onUpdate?: (update: RestoreUpdate) => void;
   /** Told the run's id, and whether it is one that an earlier command left unfinished. */
   onStart?: (run: string, resumed: boolean) => void;
@@ -72,6 +75,7 @@ export async function restore(
         native: native.connection,
         queue,
         log: options.log,
+        targetUrl: options.targetUrl,
       });
       try {
         return await follow(session, run, worker.finished, options);
@@ -95,7 +99,7 @@ interface Placed {
 async function start(session: Session, request: RestoreRequest): Promise<Placed> {
   const { config } = session.loaded;
   const { client, connection, namespace } = session.temporal;
-  const { job, target } = request;
+  const { job } = request;
   const fields = { host: config.host, ...request };
   const input: RestoreInput = { ...fields, sig: signInput(config.state, 'restore', fields) };
   const usable = await usableSearchAttributes(connection, namespace);
@@ -106,11 +110,17 @@ async function start(session: Session, request: RestoreRequest): Promise<Placed>
     taskQueue: queue,
     args: [input],
     memo: { job, host: config.host, queue, request: requestId(session, request) },
-    staticSummary: `Restore of ${job} on ${config.host} to ${target}`,
-    staticDetails: `**Snapshot** ${request.snapshot}\n\n**Paths** ${request.paths.slice(0, 10).join(', ') || 'all'}\n\n**Target** ${target}`,
+    staticSummary: `Restore of ${job} on ${config.host} to ${goal(request)}`,
+    staticDetails: `**Snapshot** ${request.snapshot}\n\n**Paths** ${request.paths.slice(0, 10).join(', ') || 'all'}\n\n**Target** ${goal(request)}`,
     typedSearchAttributes: searchAttributePairs(usable, { HoldfastJob: job, HoldfastHost: config.host }),
   });
   return { run, queue, resumed: false };
+}
+
+/** Where it is restored to, for people. */
+function goal({ target, database }: RestoreRequest): string {
+  const load = database?.load;
+  return load === undefined ? target : `the database ${load.into}${load.server === undefined ? '' : ` at ${load.server}`}`;
 }
 
 /** An open run of the same restore, whose process is gone: its lock was free. */
@@ -127,6 +137,11 @@ async function findUnfinished(session: Session, request: RestoreRequest): Promis
   return undefined;
 }
 
+/** The request with the folder that its dump passes through: the same for the same request. */
+export function throughFolder(session: Session, request: RestoreRequest): RestoreRequest {
+  return { ...request, target: passingFolder(session.loaded.config, requestId(session, request)) };
+}
+
 /** Names a request: the same one gives the same 16 hex digits. */
 function requestId({ loaded }: Session, request: RestoreRequest): string {
   return createHash('sha256')
@@ -141,7 +156,7 @@ function lockRequest(session: Session, request: RestoreRequest): Lock {
     command: 'holdfast restore',
   });
   if (lock !== undefined) return lock;
-  throw new HoldfastError('JobBusy', `another process is doing the same restore to ${request.target}`, {
+  throw new HoldfastError('JobBusy', `another process is doing the same restore to ${goal(request)}`, {
     hint: 'Wait for its end, or restore to another folder.',
   });
 }

@@ -43,3 +43,25 @@ export function resolveSnapshot(catalog: Catalog, reference: string): SnapshotRo
   }
   throw new HoldfastError('SnapshotUnknown', `there is no snapshot ${reference}; the newest is ${newest.id}`, { hint });
 }
+
+/**
+ * The snapshot that `reference` means, which must hold a path of a source; `latest` is the newest one that does.
+ * @throws HoldfastError SnapshotUnknown, naming what is wanted as `what`.
+ */
+export function resolveHolding(
+  catalog: Catalog,
+  reference: string,
+  { source, path }: { source: string; path: string },
+  what: string,
+): SnapshotRow {
+  const holds = (row: SnapshotRow): boolean =>
+    row.root.sources.some((result) => result.name === source && result.paths.includes(path));
+  const resolved = resolveSnapshot(catalog, reference);
+  if (holds(resolved)) return resolved;
+  const newest = catalog.snapshots().find(holds);
+  if (!newest) throw new HoldfastError('SnapshotUnknown', `no snapshot holds ${what}`);
+  if (reference === 'latest') return newest;
+  throw new HoldfastError('SnapshotUnknown', `snapshot ${resolved.id} does not hold ${what}`, {
+    hint: `The newest that does is ${newest.id} of ${newest.root.time}.`,
+  });
+}

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { verifyInput } from '../activities/auth.js';
 import { asFailure } from '../activities/failures.js';
 import { Host } from '../activities/host.js';
+import { openTarget } from '../activities/restore-database.js';
 import { openRepository } from '../activities/open-repository.js';
 import { createRestoreActivities, type RestoreActivities } from '../activities/restore.js';
 import { closePool } from '../activities/threads/pool.js';
@@ -18,6 +19,8 @@ export interface PrivateWorkerOptions {
   /** A queue that only this command's run uses. */
   queue: string;
   log: Logger;
+  /** The server to restore a database to, with its password; never written down. */
+  targetUrl?: string | undefined;
 }
 
 /** Starts a worker for one command's restore: workflow and activities on one private queue, never the host's own. */
@@ -35,6 +38,8 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
         verify: (input) => verifyInput(host.state, 'restore', input),
         open: (input, { sync, signal }) =>
           openRepository(host, input.job, { sync, signal, destination: input.destination }),
+        openDatabase: (input) => openTarget(host, input, options.targetUrl),
+        log: (message, details) => log.info(details ?? {}, message),
         scratch: join(loaded.config.spool.path, 'restore'),
       }),
     ),
@@ -62,7 +67,8 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
 }
 
 /** Every error leaves as a typed, redacted failure. */
-function guarded({ restorePlan, restorePacks, restoreFinish, restoreCleanUp }: RestoreActivities): RestoreActivities {
+function guarded(activities: RestoreActivities): RestoreActivities {
+  const { restorePlan, restorePacks, restoreFinish, restoreDatabase, restoreCleanUp } = activities;
   const typed =
     <Ref, Answer>(run: (ref: Ref) => Promise<Answer>) =>
     async (ref: Ref): Promise<Answer> => {
@@ -76,6 +82,7 @@ function guarded({ restorePlan, restorePacks, restoreFinish, restoreCleanUp }: R
     restorePlan: typed(restorePlan),
     restorePacks: typed(restorePacks),
     restoreFinish: typed(restoreFinish),
+    restoreDatabase: typed(restoreDatabase),
     restoreCleanUp: typed(restoreCleanUp),
   };
 }

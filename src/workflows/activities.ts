@@ -18,10 +18,18 @@ export function activitiesOf(host: string) {
   const beginning = { startToCloseTimeout: '1h', heartbeatTimeout: '20s' } as const;
   // Threads work while the event loop heartbeats: silence means that the worker is gone.
   const working = on({ startToCloseTimeout: '24h', heartbeatTimeout: '20s', retry: patient });
+  // A server that is being restarted is back within a minute or two; after that the source has failed, and the rest goes on.
+  const dumping = on({
+    startToCloseTimeout: '24h',
+    heartbeatTimeout: '20s',
+    retry: { initialInterval: '2s', backoffCoefficient: 2, maximumInterval: '1m', maximumAttempts: 6 },
+  });
   const sending = { startToCloseTimeout: '24h', heartbeatTimeout: '30s' } as const;
   return {
     begin: on({ ...beginning, retry: { ...patient, maximumAttempts: 20 } }).begin,
     beginWaiting: on({ ...beginning, retry: { ...patient, maximumInterval: '5s' } }).begin,
+    listDatabases: dumping.listDatabases,
+    dump: dumping.dump,
     snapshot: working.snapshot,
     compress: working.compress,
     encrypt: working.encrypt,

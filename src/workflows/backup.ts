@@ -51,7 +51,7 @@ const batchesPerExecution = 100;
 const retryDestinationMs = 30_000;
 
 /** Phases in or after which a pause holds the run; a commit that has begun is finished. */
-const holdable: ReadonlySet<Phase> = new Set(['queued', 'begin', 'snapshot', 'store', 'manifest']);
+const holdable: ReadonlySet<Phase> = new Set(['queued', 'begin', 'dump', 'snapshot', 'store', 'manifest']);
 
 /** One run of a job: begin, snapshot, batches, manifest, commit, prune, finish, notify. */
 export async function backup(input: BackupInput): Promise<RunDocument> {
@@ -84,6 +84,8 @@ class BackupRun {
   private retention = false;
   private notifiers: string[] = [];
   private status: RunStatus = 'running';
+  private dumps: { source: number; name: string }[] = [];
+  private dumpWarnings: Warning[] = [];
   private failedSources: { name: string; code: string; message: string }[] = [];
   private readonly warnings: Warning[];
   /** The id of the snapshot that the spool holds. */
@@ -181,6 +183,7 @@ class BackupRun {
     this.minimum = answer.minimumDestinations;
     this.retention = answer.retention;
     this.notifiers = answer.notify;
+    this.dumps = answer.dumps ?? [];
     this.enter('snapshot');
     return undefined;
   }
@@ -200,12 +203,45 @@ class BackupRun {
     }
   }
 
+  /** Databases first, one after the other: a dump that fails is named by `snapshot`, and the others go on. */
+  private async dumpAll(): Promise<void> {
+    // What the batches of an earlier execution read was dumped before.
+    if (this.dumps.length === 0 || this.done > 0) return;
+    this.enter('dump');
+    for (const { source, name } of this.dumps) {
+      const list = await this.dumpStep(() =>
+        this.activities.listDatabases.executeWithOptions({ summary: `of ${name}` }, [{ ...this.ref, source }]),
+      );
+      for (const [database, title] of (list?.databases ?? []).entries()) {
+        await this.hold();
+        const summary = `${name}: ${title}`.slice(0, 200);
+        await this.dumpStep(() =>
+          this.activities.dump.executeWithOptions({ summary }, [{ ...this.ref, source, database }]),
+        );
+      }
+    }
+  }
+
+  private async dumpStep<T>(step: () => Promise<T>): Promise<T | undefined> {
+    for (;;) {
+      try {
+        return await step();
+      } catch (error) {
+        const reason = reasonOf(error);
+        if (isCancellation(error) || reason.code === 'SpoolLost') throw error;
+        if (!reason.workerLost) return undefined;
+      }
+    }
+  }
+
   private async store(): Promise<void> {
+    await this.dumpAll();
     this.enter('snapshot');
     const plan = await this.activities.snapshot(this.ref);
     this.batches = plan.batches;
     this.failedSources = plan.failedSources;
-    if (plan.failedSources.length === plan.sources) {
+    this.dumpWarnings = plan.dumpWarnings ?? [];
+    if (plan.empty ?? plan.failedSources.length === plan.sources) {
       const [first] = plan.failedSources;
       throw ApplicationFailure.nonRetryable(first?.message ?? 'no source could be read', first?.code ?? 'SourceFailed');
     }
@@ -406,7 +442,8 @@ class BackupRun {
   private outcome(): RunStatus {
     const stored = this.targets.filter(({ state }) => state === 'stored' || state === 'healed').length;
     if (this.failedSources.length > 0 || stored < this.minimum) return 'failed';
-    return stored < this.targets.length || this.totals.unreadable > 0 ? 'partial' : 'succeeded';
+    const less = stored < this.targets.length || this.totals.unreadable > 0 || this.dumpWarnings.length > 0;
+    return less ? 'partial' : 'succeeded';
   }
 
   /** Compares the run with earlier ones, while it is committed; true when retention is held because of what was found. */
@@ -443,6 +480,7 @@ class BackupRun {
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
+    this.warnings.push(...this.dumpWarnings);
     for (const target of this.targets) {
       if ((target.state === 'missed' || target.state === 'failed') && target.error !== undefined) {
         this.warnings.push({ code: 'DestinationMissed', message: `${target.name}: ${target.error}` });

@@ -14,12 +14,35 @@ export interface RestoreInput {
   /** Absolute path of the directory to restore into. */
   target: string;
   overwrite: OverwriteMode;
+  /** A database in place of `paths`. */
+  database?: RestoreDatabase;
   /** Take packs from this destination alone. */
   destination?: string;
   sig: string;
 }
 
-export type RestorePhase = 'plan' | 'files' | 'finish' | 'done';
+/** Which database of a job is restored. */
+export interface RestoreDatabase {
+  source: string;
+  /** Its name at its server; for SQLite the file's absolute path. */
+  name: string;
+  /** Left out: only the dump's files are restored, to `target`. Else `target` is a private folder they pass through. */
+  load?: LoadDatabase;
+}
+
+/** Where a dump is loaded to. */
+export interface LoadDatabase {
+  /** The database to fill; for SQLite an absolute path. */
+  into: string;
+  create: boolean;
+  clean: boolean;
+  globals: boolean;
+  jobs?: number;
+  /** The server in place of the source's own, for people: without user, password and options. */
+  server?: string;
+}
+
+export type RestorePhase = 'plan' | 'files' | 'finish' | 'database' | 'done';
 
 /** Answer to the query `status`. Bytes are content, not stored bytes. */
 export interface RestoreStatusAnswer {
@@ -48,10 +71,21 @@ export interface RestoreDocument {
   damaged: { path: string; message: string }[];
   warnings: (Warning & { count: number })[];
   more: { damaged: number; warnings: number };
+  /** What a database holds now. */
+  database?: RestoredDatabase;
   target: string;
   startedAt: string;
   endedAt: string;
   durationMs: number;
+}
+
+export interface RestoredDatabase {
+  source: string;
+  name: string;
+  into: string;
+  server: string;
+  tables: number;
+  rows: number;
 }
 
 /** Heartbeat details of every restore activity; only that attempt's own work. */

@@ -34,6 +34,9 @@ function activities() {
     plan: working.restorePlan,
     packs: working.restorePacks,
     finish: working.restoreFinish,
+    // What a server refuses it refuses again; what is retryable is so for a few minutes.
+    load: on({ retry: { initialInterval: '2s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 6 } })
+      .restoreDatabase,
     cleanUp: on({
       startToCloseTimeout: '10m',
       heartbeatTimeout: undefined,
@@ -46,7 +49,7 @@ function activities() {
 export async function restore(input: RestoreInput): Promise<RestoreDocument> {
   const info = workflowInfo();
   const run = info.workflowId;
-  const { plan, packs, finish, cleanUp } = activities();
+  const { plan, packs, finish, load, cleanUp } = activities();
   const startedAt = info.startTime.toISOString();
   const answer: RestoreStatusAnswer = {
     run,
@@ -101,7 +104,13 @@ export async function restore(input: RestoreInput): Promise<RestoreDocument> {
     });
     answer.phase = 'finish';
     show();
-    const document = await finish({ input, run, startedAt });
+    let document = await finish({ input, run, startedAt });
+    // A dump that did not come back whole is not let near a server.
+    if (input.database?.load !== undefined && document.status === 'succeeded') {
+      answer.phase = 'database';
+      show();
+      document = await load({ input, run, startedAt });
+    }
     answer.phase = 'done';
     answer.status = document.status;
     answer.files = { total: planned.files, ...document.files };

@@ -139,11 +139,6 @@ describe('refused', () => {
       "destinations.nas.type: type 'sftp' is not available in this version; available: local, s3",
     ],
     [
-      'a planned source',
-      source({ type: 'postgres' }),
-      "jobs.site.sources[0].type: type 'postgres' is not available in this version; available: files",
-    ],
-    [
       'a planned notifier',
       hook({ type: 'email' }),
       "notify.hook.type: type 'email' is not available in this version; available: webhook",

@@ -22,7 +22,7 @@ test('what init writes is accepted, and its passphrase resolves', async () => {
   expect(warnings).toEqual([]);
   expect(config.host).toBe('web-1');
   expect(config.destinations.disk).toMatchObject({ type: 'local', path: destination });
-  expect(config.jobs.files?.sources[0]?.paths).toEqual([source]);
+  expect(config.jobs.files?.sources[0]).toMatchObject({ type: 'files', paths: [source] });
   const passphrase = await resolveSecret(config.encryption?.passphrase ?? '', 'encryption.passphrase');
   expect(`${passphrase}\n`).toBe(readFileSync(join(configFolder, 'passphrase'), 'utf8'));
   secretRegistry.clear();

@@ -65,6 +65,12 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
     async begin() {
       return started();
     },
+    async listDatabases() {
+      return { databases: [] };
+    },
+    async dump() {
+      return { bytes: 0, tables: 0 };
+    },
     async snapshot() {
       return planOf(batches);
     },

@@ -30,6 +30,8 @@ export interface LaneTask {
   run: string;
   batch: number;
   lane: number;
+  /** Where the stored paths begin, as in the walk. */
+  base?: string;
   /** Upper bound of the content in this lane, bytes. */
   bytes: number;
   generation: string;
@@ -120,7 +122,7 @@ class Lane {
     const draft = stretch?.entry ?? text;
     // The draft comes from this run's own walk: no need to check every field again.
     const entry = JSON.parse(draft) as Entry;
-    const path = entry.path64 === undefined ? entryPath(entry) : entryPathBytes(entry);
+    const path = entry.path64 === undefined ? (this.task.base ?? '') + entryPath(entry) : entryPathBytes(entry);
     const quick = stretch ? undefined : this.quickly(path, entry, draft);
     return quick ?? this.thoroughly(path, entry, stretch);
   }
@@ -198,7 +200,8 @@ class Lane {
     } catch (error) {
       if (!(error instanceof ReadProblem)) throw error;
       this.problem({
-        code: error.code === 'Vanished' ? 'Vanished' : 'Unreadable',
+        // Nothing but a mishap can take away a dump's file.
+        code: error.code === 'Vanished' && !this.task.base ? 'Vanished' : 'Unreadable',
         path: entryPath(entry),
         message: error.message,
       });

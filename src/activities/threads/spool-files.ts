@@ -18,6 +18,10 @@ export const spoolFiles = {
   packChunks: (run: string, name: string) => path.join(run, 'plain', `${name}.chunks`),
   pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
   indexLine: (run: string, sha256: string) => path.join(run, 'sealed', `${sha256}.line`),
+  /** Dumps of one source lie here under the paths they are stored as. */
+  dumps: (run: string, source: number) => path.join(run, 'dumps', String(source)),
+  /** What is known of them, and what a dump needs while it runs. */
+  dumpState: (run: string, source: number) => path.join(run, 'dumps', `${source}.state`),
   object: (run: string, name: string) => path.join(run, 'objects', name),
 } as const;
 

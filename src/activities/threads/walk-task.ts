@@ -21,6 +21,8 @@ export interface WalkTask {
   run: string;
   source: number;
   options: FilesOptions;
+  /** Where the stored paths begin: a file at `base` + path is stored as path. Empty for files of this machine. */
+  base?: string;
   detect: Detect[];
   /** The newest complete manifest of this source, as a local file; absent: every file is read. */
   parent?: string;
@@ -181,18 +183,24 @@ export function walkTask(task: WalkTask): WalkResult {
     identical: false,
   };
   let copied = 0;
+  const base = task.base ?? '';
   const report: Report = (problem) => {
-    const { path, message } = problem;
+    const { message } = problem;
+    const path = problem.path.slice(base.length);
     // What became something else while it was looked at is left out like what can't be read.
-    const code = problem.code === 'Changed' ? 'Unreadable' : problem.code;
+    // Nothing but a mishap can take away a dump's file.
+    const lost = problem.code === 'Changed' || (problem.code === 'Vanished' && base !== '');
+    const code = lost ? 'Unreadable' : problem.code;
     if (code === 'Vanished') result.vanished++;
     else result.unreadable++;
     problems.add(JSON.stringify({ code, path, message } satisfies Problem));
   };
 
   try {
-    for (const walked of walkFiles(task.options, report)) {
+    for (const seen of walkFiles(task.options, report)) {
       meter.check();
+      // A copy: the walk goes on from its own.
+      const walked = base === '' ? seen : { ...seen, path: seen.path.slice(base.length) };
       const isFile = walked.type === 'file';
       result.entries++;
       if (isFile) {
@@ -239,23 +247,23 @@ export function walkTask(task: WalkTask): WalkResult {
       if (old) parent?.advance();
       if (isFile && !old) result.newFiles++;
       if (first) {
-        entries.add(`&${entryLine(withXattrs(draft, walked))}`);
+        entries.add(`&${entryLine(withXattrs(draft, walked, base))}`);
         continue;
       }
       if (!isFile) {
-        entries.add(`=${entryLine(withXattrs(draft, walked))}`);
+        entries.add(`=${entryLine(withXattrs(draft, walked, base))}`);
         continue;
       }
       if (old && !task.reread && unchanged(draft, old, task.detect) && chunksUsable(old.chunks, scope)) {
         draft.holes = old.holes;
         draft.chunks = old.chunks;
-        entries.add(`${isFirst ? '~' : '='}${entryLine(withXattrs(draft, walked))}`);
+        entries.add(`${isFirst ? '~' : '='}${entryLine(withXattrs(draft, walked, base))}`);
         continue;
       }
       if (old) result.changedFiles++;
       if (walked.size === 0n) {
         draft.chunks = [];
-        entries.add(`${isFirst ? '~' : '='}${entryLine(withXattrs(draft, walked))}`);
+        entries.add(`${isFirst ? '~' : '='}${entryLine(withXattrs(draft, walked, base))}`);
         continue;
       }
       result.toRead++;
@@ -302,9 +310,9 @@ function draftOf(walked: WalkedEntry): Entry {
   return draft;
 }
 
-function withXattrs(draft: Entry, walked: WalkedEntry): Entry {
+function withXattrs(draft: Entry, walked: WalkedEntry, base: string): Entry {
   if (walked.type === 'symlink') return draft;
-  const xattrs = listXattrs(walked.raw ?? walked.path);
+  const xattrs = listXattrs(walked.raw ?? base + walked.path);
   if (xattrs.length > 0) draft.xattrs = xattrPairs(xattrs);
   return draft;
 }

@@ -1,6 +1,8 @@
 import { isAbsolute, resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../../config/schema.js';
 import type { RestoreRequest } from '../../control/restore.js';
+import type { DatabasePlan } from '../../control/restore-database.js';
 import { HoldfastError } from '../../errors.js';
 import type { OverwriteMode } from '../../workflows/restore-types.js';
 import type { Context } from '../context.js';
@@ -10,7 +12,15 @@ import { exitCodeOfRun } from '../print/run.js';
 import { withSession } from '../session.js';
 
 interface Options {
-  to: string;
+  to?: string;
+  database?: string;
+  source?: string;
+  targetUrl?: string;
+  into?: string;
+  create?: boolean;
+  clean?: boolean;
+  globals?: boolean;
+  jobs?: number;
   snapshot: string;
   overwrite: OverwriteMode;
   from?: string;
@@ -20,7 +30,7 @@ export function register(command: Command, context: Context): void {
   command
     .argument('<job>', 'a job in the config')
     .argument('[path...]', 'absolute source paths (default: everything)')
-    .requiredOption('--to <dir>', 'restore below this folder: /srv/www goes to DIR/srv/www')
+    .option('--to <dir>', 'restore below this folder: /srv/www goes to DIR/srv/www')
     .option('-s, --snapshot <snapshot>', 'an id, its beginning, `latest`, or a time', 'latest')
     .addOption(
       new Option('--overwrite <mode>', 'what to do with files that are there and differ')
@@ -28,7 +38,48 @@ export function register(command: Command, context: Context): void {
         .default('never'),
     )
     .option('--from <destination>', 'take it from this destination alone')
+    .option('--database <name>', 'a database in place of paths (SQLite: its absolute path); with --to only its dump')
+    .option('--source <source>', 'the source that has the database, where the job has several')
+    .option('--target-url <url>', 'load the database into this server, not its own; may be ${env:NAME} or ${file:...}')
+    .option('--into <name>', 'load the database under this name, not its own')
+    .option('--create', 'make the database when it is not there')
+    .option('--clean', 'replace a database that is not empty')
+    .option('--globals', 'make roles or users that the server lacks, too')
+    .addOption(new Option('--jobs <number>', 'load with so many connections').argParser(parseJobs))
     .action((job: string, paths: string[], options: Options) => run(context, job, paths, options));
+}
+
+function parseJobs(text: string): number {
+  const jobs = Number(text);
+  if (Number.isInteger(jobs) && jobs >= 1 && jobs <= 64) return jobs;
+  throw new InvalidArgumentError('expected a number from 1 to 64');
+}
+
+const databaseOptions = ['source', 'targetUrl', 'into', 'create', 'clean', 'globals', 'jobs'] as const;
+
+/** @throws HoldfastError UsageInvalid when files and a database are asked for at once, or neither. */
+async function askedDatabase(
+  config: Config,
+  job: string,
+  paths: string[],
+  options: Options,
+): Promise<DatabasePlan | undefined> {
+  const flag = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  const given = databaseOptions.filter((name) => options[name] !== undefined);
+  if (options.database === undefined) {
+    if (given[0] !== undefined) throw new HoldfastError('UsageInvalid', `${flag(given[0])} needs --database NAME`);
+    if (options.to === undefined)
+      throw new HoldfastError('UsageInvalid', 'expected --to DIR, or --database NAME', {
+        hint: `'holdfast restore ${job} --to DIR' restores everything below DIR.`,
+      });
+    return undefined;
+  }
+  if (paths.length > 0) throw new HoldfastError('UsageInvalid', 'expected either paths or --database NAME, found both');
+  const load = given.find((name) => name !== 'source');
+  if (options.to !== undefined && load !== undefined)
+    throw new HoldfastError('UsageInvalid', `${flag(load)} loads the database, --to restores only its dump: expected either`);
+  const { planDatabase } = await import('../../control/restore-database.js');
+  return planDatabase(config, job, { ...options, database: options.database }, options.to !== undefined);
 }
 
 async function run(context: Context, job: string, paths: string[], options: Options): Promise<void> {
@@ -44,15 +95,17 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   if (options.from !== undefined)
     (await import('../../control/destinations.js')).findDestination(loaded.config, options.from);
   const { expandHome } = await import('../../config/paths.js');
+  const asked = await askedDatabase(loaded.config, job, paths, options);
   const request: RestoreRequest = {
     job,
     snapshot: options.snapshot,
-    paths,
-    target: resolve(expandHome(options.to)),
-    overwrite: options.overwrite,
+    paths: asked?.paths ?? paths,
+    target: options.to === undefined ? '' : resolve(expandHome(options.to)),
+    overwrite: options.to === undefined ? 'always' : options.overwrite,
+    ...(asked === undefined ? {} : { database: asked.database }),
     ...(options.from === undefined ? {} : { destination: options.from }),
   };
-  const [{ openLog }, { restore }] = await Promise.all([
+  const [{ openLog }, { restore, throughFolder }] = await Promise.all([
     import('../../control/log.js'),
     import('../../control/restore.js'),
   ]);
@@ -61,8 +114,10 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   const display = makeRestoreDisplay(context);
   try {
     await withSession(context, loaded, { command: 'restore' }, async (session) => {
-      const document = await restore(session, request, {
+      const placed = asked?.database.load === undefined ? request : throughFolder(session, request);
+      const document = await restore(session, placed, {
         log,
+        targetUrl: asked?.url,
         signal: interrupt.signal,
         intervalMs: display.intervalMs,
         onUpdate: (update) => display.update(update),

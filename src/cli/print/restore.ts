@@ -9,7 +9,7 @@ const shownProblems = 20;
 
 /** A restore's outcome in a few lines. */
 export function restoreText(document: RestoreDocument): string {
-  const { job, snapshot, status, files, bytes, damaged, warnings, more, target, durationMs, run } = document;
+  const { job, snapshot, status, files, bytes, damaged, warnings, more, target, database, durationMs, run } = document;
   const counts = [`${humanCount(files.restored)} restored`];
   if (files.skipped > 0) counts.push(`${humanCount(files.skipped)} kept`);
   if (files.failed > 0) counts.push(`${humanCount(files.failed)} failed`);
@@ -18,7 +18,12 @@ export function restoreText(document: RestoreDocument): string {
     `${job}: ${status} in ${humanDuration(durationMs)}`,
     `  snapshot   ${snapshot}`,
     `  files      ${counts.join(', ')} (${humanBytes(bytes)})`,
-    `  to         ${printable(target)}`,
+    ...(database === undefined
+      ? [`  to         ${printable(target)}`]
+      : [
+          `  to         ${printable(`${database.into} (${database.server})`)}`,
+          `  tables     ${humanCount(database.tables)}, ${humanCount(database.rows)} rows`,
+        ]),
     ...damaged.slice(0, shownProblems).map(({ path, message }) => printable(`  failed: ${path}: ${message}`)),
     ...(hidden > 0 ? [`  and ${humanCount(hidden)} more`] : []),
     ...warnings.slice(0, shownProblems).map(({ code, message, path, count }) => {

@@ -14,8 +14,8 @@ export function unsafeEntry(path: string | Buffer, why: string): HoldfastError {
 const badComponent = /(^|\/)(\.\.?)?(\/|$)/;
 
 /**
- * Where a source path lands below the target: without its leading slash, `C:/x` as `C/x`. Sources other than files
- * land below `.holdfast/SOURCE`.
+ * Where a source path lands below the target: without its leading slash, `C:/x` as `C/x`. Relative paths, which no files
+ * source has, land below `.holdfast/SOURCE`.
  * @throws HoldfastError TargetUnsafe for `..`, NULs, empty components and relative paths.
  */
 export function targetOf(path: string | Buffer, within: string | undefined): RelativePath {
@@ -23,10 +23,9 @@ export function targetOf(path: string | Buffer, within: string | undefined): Rel
   let below: string;
   if (text.startsWith('/')) below = text.slice(1);
   else if (/^[A-Za-z]:(\/|$)/.test(text)) below = text[0] + text.slice(2);
-  else if (within !== undefined) below = text;
+  else if (within !== undefined) below = text === '' ? `.holdfast/${within}` : `.holdfast/${within}/${text}`;
   else throw unsafeEntry(path, 'is not absolute');
   if (below.includes('\0')) throw unsafeEntry(path, 'contains a NUL');
   if (below !== '' && badComponent.test(below)) throw unsafeEntry(path, 'has an empty, `.` or `..` component');
-  if (within !== undefined) below = below === '' ? `.holdfast/${within}` : `.holdfast/${within}/${below}`;
   return typeof path === 'string' ? below : Buffer.from(below, 'latin1');
 }

@@ -1,0 +1,129 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import type { DatabaseSourceConfig } from '../config/schema.js';
+import { resolveSecrets } from '../config/secrets.js';
+import { HoldfastError } from '../errors.js';
+import { planFiles } from '../repository/restore/plan-files.js';
+import type { DatabaseContext, DatabaseSource, DumpReport, RestoreReport, StoredDump } from '../sources/database.js';
+import { dumpPath, reportName } from '../sources/dump-paths.js';
+import { endOrphans } from '../sources/exec/process-record.js';
+import { openDatabaseSource } from '../sources/open-database.js';
+import type { RestoreDocument, RestoreInput } from '../workflows/restore-types.js';
+import type { Host } from './host.js';
+import type { RestoreStep } from './restore-run.js';
+import { readJson, writeJson } from './threads/line-writer.js';
+
+/** Loads the dump that was restored to the private folder, and adds to the restore's document what came of it. */
+export async function databaseStep(
+  step: RestoreStep,
+  open: () => Promise<DatabaseSource>,
+  log: DatabaseContext['log'],
+  startedAt: string,
+): Promise<RestoreDocument> {
+  const { input, scratch, signal } = step;
+  const { database } = input;
+  const document = readJson<RestoreDocument>(planFiles.finished(scratch));
+  if (!document || database?.load === undefined)
+    throw new HoldfastError('SpoolLost', `the restore's files are gone from ${scratch}`);
+  if (document.database !== undefined) return document;
+  const { load } = database;
+  const context: DatabaseContext = {
+    signal,
+    tempDir: path.join(scratch, 'temp'),
+    processes: path.join(scratch, 'processes'),
+    onProgress: () => undefined,
+    log,
+  };
+  await endOrphans(context.processes);
+  rmSync(context.tempDir, { recursive: true, force: true });
+  for (const folder of [context.tempDir, context.processes]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const source = await open();
+  try {
+    const dump = storedDump(input.target, database.source, database.name);
+    const report = await source.restore(
+      dump,
+      {
+        database: load.into,
+        create: load.create,
+        clean: load.clean,
+        globals: load.globals,
+        ...(load.jobs === undefined ? {} : { jobs: load.jobs }),
+      },
+      context,
+    );
+    const whole = withDatabase(document, input, report, startedAt);
+    writeJson(planFiles.finished(scratch), whole);
+    return whole;
+  } finally {
+    await source.close();
+    rmSync(context.tempDir, { recursive: true, force: true });
+  }
+}
+
+/** The dump as it lies below `target` after its files were restored there. */
+export function storedDump(target: string, source: string, database: string): StoredDump {
+  const folder = path.join(target, dumpPath(source, database));
+  const report = readJson<DumpReport>(path.join(folder, reportName));
+  if (report?.format !== 1)
+    throw new HoldfastError('RestoreFailed', `the dump of ${database} has no report, or one of a later version`);
+  return { folder, report, ...(report.kind === 'sqlite' ? { file: path.join(target, database) } : {}) };
+}
+
+const damagedAtMost = 100;
+
+function withDatabase(
+  document: RestoreDocument,
+  { database }: RestoreInput,
+  report: RestoreReport,
+  startedAt: string,
+): RestoreDocument {
+  const { source = '', name = '' } = database ?? {};
+  const damaged = report.differences.map(({ table, expected, found }) => ({
+    path: dumpPath(source, name),
+    message: `table ${table}: ${expected ?? 'not'} dumped, ${found ?? 'not'} there after the restore`,
+  }));
+  const endedAt = new Date();
+  return {
+    ...document,
+    status: damaged.length > 0 ? 'failed' : document.status,
+    damaged: [...document.damaged, ...damaged.slice(0, damagedAtMost)],
+    warnings: [...document.warnings, ...report.warnings.map((warning) => ({ ...warning, count: 1 }))],
+    more: { ...document.more, damaged: document.more.damaged + Math.max(0, damaged.length - damagedAtMost) },
+    database: {
+      source,
+      name,
+      into: report.database,
+      server: report.server,
+      tables: report.tables,
+      rows: report.rows,
+    },
+    endedAt: endedAt.toISOString(),
+    durationMs: endedAt.getTime() - Date.parse(startedAt),
+  };
+}
+
+/** The source that a restore writes to: as the config describes it, or the same kind at another server. */
+export async function openTarget(
+  host: Host,
+  { job, database }: RestoreInput,
+  url: string | undefined,
+): Promise<DatabaseSource> {
+  const sources = host.config.jobs[job]?.sources ?? [];
+  const at = sources.findIndex(({ name }) => name === database?.source);
+  const source = sources[at];
+  if (!source || source.type === 'files')
+    throw new HoldfastError('UsageInvalid', `job ${job} has no database source ${database?.source}`);
+  if (url === undefined) return openDatabaseSource(await resolveSecrets(source, `jobs.${job}.sources[${at}]`));
+  return openDatabaseSource(elsewhere(source, url));
+}
+
+/** Another server than the source's own: nothing of the way to that one holds for it. */
+function elsewhere(source: DatabaseSourceConfig, url: string): DatabaseSourceConfig {
+  if (source.type === 'sqlite')
+    throw new HoldfastError('UsageInvalid', `${source.name} is SQLite, which has no server`, {
+      hint: '--into FILE restores to another file.',
+    });
+  const none = undefined;
+  const nowhere = { host: none, port: none, socket: none, user: none, password: none, ssh: none, command: none };
+  return { ...source, ...nowhere, url, tls: {} };
+}

@@ -1,0 +1,164 @@
+/**
+ * What a database source does. A dump is written below a folder of the spool, proven complete, and from there walked,
+ * chunked and stored like files; a restore gets the same folder back. One instance speaks to one server (or, for SQLite,
+ * to a set of files), as one source of a job describes it, with its secrets resolved.
+ */
+export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
+
+/** What every call is given. */
+export interface DatabaseContext {
+  /** Fires on cancellation: child processes end with their whole group before the call rejects. */
+  signal: AbortSignal;
+  /** Private folder (0700) for password files and the like; the caller removes it, also what a killed process left. */
+  tempDir: string;
+  /**
+   * Private folder where each child process group is recorded while it lives, so that the next start can end what a
+   * killed worker left running.
+   */
+  processes: string;
+  /** Told of bytes written (dump) or loaded (restore) since the last call. */
+  onProgress(bytes: number): void;
+  /** For the log; never with secrets. */
+  log(message: string, details?: Record<string, unknown>): void;
+}
+
+export interface DatabaseWarning {
+  /** Stable, CamelCase, such as `NotTransactional`. */
+  code: string;
+  message: string;
+}
+
+export interface Preflight {
+  /** Product and version, such as `PostgreSQL 15.13`. */
+  server: string;
+  /** Those the config asks for, in a stable order; for SQLite the absolute paths of the files. */
+  databases: { name: string; estimatedBytes: number }[];
+  warnings: DatabaseWarning[];
+}
+
+/** Rows of one table, counted so that a restore can be compared. */
+export interface TableRows {
+  /** Qualified as the kind does (`public.orders`); unquoted, so that it only identifies. */
+  name: string;
+  rows: number;
+}
+
+/** Where in the server's log a dump stands, when the server tells. */
+export interface LogPosition {
+  file?: string;
+  position?: number;
+  gtid?: string;
+  lsn?: string;
+}
+
+/** What is known of a proven dump; stored beside it as `report.json`. */
+export interface DumpReport {
+  format: 1;
+  kind: DatabaseKind;
+  /** The database's name; for SQLite the file's absolute path. */
+  database: string;
+  /** Relative to the dump's folder, `/`-separated; for SQLite none: the copy is at the database's own path. */
+  files: { path: string; bytes: number }[];
+  /** Sum of the files. */
+  bytes: number;
+  /** Row counts in the dump's own snapshot, or read from the dump itself: never counted at another moment. */
+  tables: TableRows[];
+  /** Product and version. */
+  server: string;
+  /** The tool's product and version; for SQLite the library's. */
+  tool: string;
+  /** What a new database has to be made with (encoding, collation, ...), by the server's own words. */
+  made?: Readonly<Record<string, string>>;
+  /** Users or roles that own something in it or have rights to it. */
+  roles?: string[];
+  /** ISO 8601, when the dump's snapshot was taken, as near as is known. */
+  takenAt: string;
+  position?: LogPosition;
+  /** What makes the dump less than it should be: the run that has one is `partial`. */
+  warnings: DatabaseWarning[];
+}
+
+/** A dump that lies in a folder: just written, or restored from a repository. */
+export interface StoredDump {
+  /** Holds `report.files`. */
+  folder: string;
+  report: DumpReport;
+  /** SQLite only: the copy of the database. */
+  file?: string;
+}
+
+/** Where a dump is restored to; the server is the one the source was opened with. */
+export interface RestoreTarget {
+  /** The database to fill; for SQLite an absolute path. */
+  database: string;
+  /** Make the database when it does not exist. Without it a missing one is an error. */
+  create: boolean;
+  /** Empty a database that holds something. Without it that is `TargetConflict`. */
+  clean: boolean;
+  /** Users, roles and the like, too. */
+  globals: boolean;
+  /** Parallel connections, where the tool can. */
+  jobs?: number;
+}
+
+export interface TableDifference {
+  table: string;
+  /** Rows the dump has; null: the table is not in the dump. */
+  expected: number | null;
+  /** Rows the restored database has; null: the table is missing. */
+  found: number | null;
+}
+
+export interface RestoreReport {
+  /** Where it was restored to. */
+  database: string;
+  server: string;
+  tables: number;
+  rows: number;
+  /** Empty when the restored database has every table with as many rows as were dumped. */
+  differences: TableDifference[];
+  warnings: DatabaseWarning[];
+}
+
+export interface DatabaseSource {
+  readonly kind: DatabaseKind;
+
+  /**
+   * Connects, and finds the databases the config asks for and a tool that can dump them.
+   * @throws HoldfastError AuthDenied, SourceMissing (no such server, database or file), ToolMissing, SourceFailed.
+   */
+  preflight(context: DatabaseContext): Promise<Preflight>;
+
+  /**
+   * Writes one database's dump below `folder`, which exists and is empty, and proves it complete: the tool exited with 0
+   * and its own end mark is there. Whatever throws leaves a folder that the caller removes. For SQLite `file` is where the
+   * copy goes. Files are private (0600) and written out by the end.
+   * @throws HoldfastError as `preflight`, and DumpIncomplete.
+   */
+  dump(database: string, place: { folder: string; file: string }, context: DatabaseContext): Promise<DumpReport>;
+
+  /**
+   * Fills the target from a dump and compares its tables with the report's. What differs is in the answer, not thrown.
+   * @throws HoldfastError TargetConflict when the target holds something and `clean` is not set; AuthDenied, ToolMissing, RestoreFailed.
+   */
+  restore(dump: StoredDump, target: RestoreTarget, context: DatabaseContext): Promise<RestoreReport>;
+
+  /** Restores into a temporary database beside the others, compares, and drops it, whatever happened. Throws as `restore`. */
+  scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport>;
+
+  /** Closes connections and tunnels. */
+  close(): Promise<void>;
+}
+
+/** Compares the tables found with those dumped; in the order of their names. */
+export function compareTables(expected: readonly TableRows[], found: readonly TableRows[]): TableDifference[] {
+  const there = new Map(found.map(({ name, rows }) => [name, rows]));
+  const differences: TableDifference[] = [];
+  for (const { name, rows } of expected) {
+    const other = there.get(name);
+    if (other !== rows) differences.push({ table: name, expected: rows, found: other ?? null });
+    there.delete(name);
+  }
+  for (const [table, rows] of there) differences.push({ table, expected: null, found: rows });
+  return differences.sort((a, b) => (a.table < b.table ? -1 : a.table > b.table ? 1 : 0));
+}

@@ -1,0 +1,309 @@
+import { randomUUID } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { MysqlSettings } from '../../config/schema-mysql.js';
+import { HoldfastError } from '../../errors.js';
+import {
+  compareTables,
+  type DatabaseContext,
+  type DatabaseSource,
+  type DatabaseWarning,
+  type DumpReport,
+  type Preflight,
+  type RestoreReport,
+  type RestoreTarget,
+  type StoredDump,
+} from '../database.js';
+import { splitWords } from '../exec/command-prefix.js';
+import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
+import { addressOf, type MysqlAddress } from './address.js';
+import { checkContent, dumpName, excludedTables, writeDump } from './dump.js';
+import { asToolError } from './errors.js';
+import type { Flavour } from './option-file.js';
+import { dropScratch, prepareTarget, removeMark } from './restore.js';
+import { restoreStream } from './restore-stream.js';
+import {
+  countRows,
+  type FoundTable,
+  findDatabases,
+  findTables,
+  madeWith,
+  type ServerFacts,
+  serverFacts,
+} from './server.js';
+import { connectDirectly, type Sql } from './sql.js';
+import { chooseTool, type MysqlTool, runMysqlTool, type ToolKind, toolName } from './tool.js';
+import { connectThroughTool } from './tool-session.js';
+import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } from './users.js';
+import { writeFileDurably } from './write-file.js';
+
+const usersName = 'users.sql';
+
+/** Databases of a MySQL or MariaDB server, dumped and restored by the server's own programs. */
+export class MysqlSource implements DatabaseSource {
+  readonly kind = 'mysql';
+  private tunnel: Promise<Tunnel> | undefined;
+  private readonly prefix: readonly string[];
+  private readonly tools = new Map<string, Promise<MysqlTool>>();
+
+  /** `config` has its secrets resolved. Connects to nothing yet. */
+  constructor(private readonly config: MysqlSettings) {
+    this.prefix = config.command === undefined ? [] : (splitWords(config.command) ?? []);
+  }
+
+  async preflight(context: DatabaseContext): Promise<Preflight> {
+    return this.connected(context, async (sql) => {
+      const facts = await serverFacts(sql);
+      await this.tool('dump', facts.flavour, context);
+      const databases = await findDatabases(sql, this.config.databases, this.config.exclude);
+      const warnings: DatabaseWarning[] = [];
+      for (const { name } of databases) {
+        const tables = await findTables(sql, name);
+        warnings.push(...notTransactional(name, tables, excludedTables(name, tables, this.config.excludeTables)));
+      }
+      return { server: facts.product, databases, warnings };
+    });
+  }
+
+  async dump(database: string, { folder }: { folder: string }, context: DatabaseContext): Promise<DumpReport> {
+    return this.connected(context, async (sql, address) => {
+      const facts = await serverFacts(sql);
+      const tool = await this.tool('dump', facts.flavour, context);
+      const before = await findTables(sql, database);
+      const excluded = excludedTables(database, before, this.config.excludeTables);
+      const warnings = [...notTransactional(database, before, excluded), ...foreignTool(tool, facts)];
+      const takenAt = new Date().toISOString();
+      const content = await writeDump(
+        { database, folder, tool, address, prefix: this.prefix, facts, excluded },
+        context,
+      );
+      checkContent(database, content, before, await findTables(sql, database), excluded);
+      const files = [{ path: dumpName, bytes: content.bytes }];
+      if (this.config.globals) {
+        const users = await readable(() => readUsers(sql, facts), warnings);
+        if (users !== undefined) files.push(await writeFileDurably(folder, usersName, users));
+      }
+      return {
+        format: 1,
+        kind: 'mysql',
+        database,
+        files,
+        bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+        tables: content.tables,
+        server: facts.product,
+        tool: tool.version,
+        made: { ...(await madeWith(sql, database)) },
+        roles: await definersOf(sql, database),
+        takenAt,
+        ...(content.position === undefined ? {} : { position: content.position }),
+        warnings,
+      };
+    });
+  }
+
+  async restore(dump: StoredDump, target: RestoreTarget, context: DatabaseContext): Promise<RestoreReport> {
+    return this.connected(context, (sql, address) => this.fill(sql, address, dump, target, false, context));
+  }
+
+  async scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
+    const database = `holdfast_scratch_${randomUUID().replaceAll('-', '').slice(0, 12)}`;
+    const target = { database, create: true, clean: false, globals: false };
+    try {
+      return await this.connected(context, (sql, address) => this.fill(sql, address, dump, target, true, context));
+    } finally {
+      // With a connection of its own: the other may be what failed, and cancelling must not keep it.
+      const last = { ...context, signal: AbortSignal.timeout(60_000) };
+      await this.connected(last, (sql) => dropScratch(sql, database, last)).catch((error: unknown) => {
+        context.log(`the temporary database ${database} may be left`, { reason: String(error) });
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    const tunnel = this.tunnel;
+    this.tunnel = undefined;
+    await tunnel?.then(
+      (open) => open.close(),
+      () => undefined,
+    );
+  }
+
+  private async fill(
+    sql: Sql,
+    address: MysqlAddress,
+    { folder, report }: StoredDump,
+    target: RestoreTarget,
+    scratch: boolean,
+    context: DatabaseContext,
+  ): Promise<RestoreReport> {
+    const { database } = target;
+    const facts = await serverFacts(sql);
+    const tool = await this.tool('client', facts.flavour, context);
+    const file = path.join(folder, dumpName);
+    await stat(file).catch(() => {
+      throw new HoldfastError('RestoreFailed', `there is no dump at ${file}`);
+    });
+    const warnings: DatabaseWarning[] = [];
+    const withoutDefiners = !(await maySetDefiners(sql));
+    if (withoutDefiners && (report.roles ?? []).length > 0) {
+      warnings.push({
+        code: 'DefinersReplaced',
+        message: `views and programs now run as the restoring user: it may not make them run as ${report.roles?.join(', ')}`,
+      });
+    }
+    await prepareTarget(sql, target, report.made ?? {});
+    const sandbox = tool.options.has('sandbox');
+    const result = await runMysqlTool(
+      tool,
+      address,
+      this.prefix,
+      {
+        args: [
+          '--binary-mode',
+          '--default-character-set=utf8mb4',
+          '--max-allowed-packet=1073741824',
+          ...(sandbox ? ['--sandbox'] : []),
+          '--',
+          database,
+        ],
+        stdin: {
+          stream: restoreStream(file, {
+            withoutEvents: scratch,
+            withoutDefiners,
+            withoutSandbox: !sandbox,
+            renamed: database === report.database ? undefined : { from: report.database, to: database },
+            onProgress: context.onProgress,
+            signal: context.signal,
+          }),
+        },
+      },
+      context,
+    );
+    if (result.exitCode !== 0)
+      throw asToolError(`the restore into ${database}`, toolName(tool), result, 'RestoreFailed');
+    await removeMark(sql, database);
+    if (target.globals) warnings.push(...(await this.fillUsers(sql, folder)));
+    if (!withoutDefiners && !scratch) warnings.push(...(await orphaned(sql, database)));
+    const found = await countRows(sql, database, await findTables(sql, database));
+    return {
+      database,
+      server: facts.product,
+      tables: found.length,
+      rows: found.reduce((sum, { rows }) => sum + rows, 0),
+      differences: compareTables(report.tables, found),
+      warnings,
+    };
+  }
+
+  private async fillUsers(sql: Sql, folder: string): Promise<DatabaseWarning[]> {
+    const statements = await readFile(path.join(folder, usersName), 'utf8').catch(() => undefined);
+    if (statements === undefined) return [{ code: 'GlobalsIncomplete', message: 'the dump has no users and rights' }];
+    return restoreUsers(sql, statements);
+  }
+
+  /** Opens a session, through a tunnel or a prefix if need be, and closes it afterwards. */
+  private async connected<T>(
+    context: DatabaseContext,
+    work: (sql: Sql, address: MysqlAddress) => Promise<T>,
+  ): Promise<T> {
+    const address = await this.reach(context.signal);
+    const where = this.where(address);
+    const sql =
+      this.prefix.length === 0
+        ? await connectDirectly(address, where, context.signal)
+        : // Nothing is known of the server yet; MariaDB's client speaks to both.
+          connectThroughTool(await this.tool('client', 'mariadb', context), address, this.prefix, where, context);
+    try {
+      return await work(sql, address);
+    } finally {
+      await sql.close();
+    }
+  }
+
+  private tool(kind: ToolKind, server: Flavour, context: DatabaseContext): Promise<MysqlTool> {
+    const key = `${kind} ${server}`;
+    const known = this.tools.get(key);
+    if (known) return known;
+    const tool = chooseTool(kind, server, this.prefix, context);
+    this.tools.set(key, tool);
+    return tool;
+  }
+
+  private async reach(signal: AbortSignal): Promise<MysqlAddress> {
+    const address = addressOf(this.config);
+    const { ssh } = this.config;
+    if (ssh === undefined) return address;
+    const { host = '127.0.0.1', port, socket, ...rest } = address;
+    this.tunnel ??= openTunnel(
+      ssh,
+      socket === undefined ? { host, port } : { socket },
+      { socketName: 'mysql.sock' },
+      signal,
+    );
+    const { near } = await this.tunnel;
+    if (!('socket' in near)) throw new Error('expected a socket');
+    return { ...rest, port, socket: near.socket };
+  }
+
+  private where({ host, port, socket }: MysqlAddress): string {
+    if (this.config.ssh !== undefined) return `the database server behind ${this.config.ssh.host}`;
+    if (this.prefix.length > 0) return `the database server behind \`${this.prefix.join(' ')}\``;
+    return `the database server at ${socket ?? `${host}:${port}`}`;
+  }
+}
+
+function notTransactional(
+  database: string,
+  tables: readonly FoundTable[],
+  excluded: ReadonlySet<string>,
+): DatabaseWarning[] {
+  const named = tables
+    .filter(
+      ({ kind, name, transactional, engine }) =>
+        kind === 'table' && !transactional && engine !== '' && !excluded.has(name),
+    )
+    .map(({ name, engine }) => `${name} (${engine})`);
+  if (named.length === 0) return [];
+  const more = named.length > 20 ? ` and ${named.length - 20} more` : '';
+  return [
+    {
+      code: 'NotTransactional',
+      message: `${database}: not as of one moment, because the engine has no transactions: ${named.slice(0, 20).join(', ')}${more}`,
+    },
+  ];
+}
+
+function foreignTool(tool: MysqlTool, facts: ServerFacts): DatabaseWarning[] {
+  if (tool.flavour === facts.flavour) return [];
+  const own = facts.flavour === 'mariadb' ? 'mariadb-dump' : 'MySQL’s mysqldump';
+  return [
+    {
+      code: 'ToolForeign',
+      message: `${facts.product} was dumped by ${tool.version}; its own ${own} is not installed`,
+    },
+  ];
+}
+
+async function readable(read: () => Promise<string>, warnings: DatabaseWarning[]): Promise<string | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'AuthDenied') throw error;
+    warnings.push({
+      code: 'GlobalsUnreadable',
+      message: `users and rights are not in the backup: ${error.message} (\`globals: false\` leaves them out)`,
+    });
+    return undefined;
+  }
+}
+
+async function orphaned(sql: Sql, database: string): Promise<DatabaseWarning[]> {
+  const missing = await missingAccounts(sql, await definersOf(sql, database));
+  if (missing.length === 0) return [];
+  return [
+    {
+      code: 'DefinerMissing',
+      message: `views and programs of ${database} run as ${missing.join(', ')}, whom this server does not have`,
+    },
+  ];
+}

@@ -1,0 +1,154 @@
+import type { TableRows } from '../database.js';
+import type { Queries } from './queries.js';
+
+/** What is asked of the server's catalogues. */
+
+/** Tables whose rows a dump holds: ordinary ones, partitions included, but for those that belong to an extension. */
+const dumpedTables = `
+  SELECT c.oid::text AS oid, n.nspname AS schema, c.relname AS name
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  ORDER BY n.nspname, c.relname`;
+
+const tablesPerQuery = 50;
+
+export interface Table {
+  oid: string;
+  schema: string;
+  name: string;
+}
+
+export const qualified = ({ schema, name }: Pick<Table, 'schema' | 'name'>): string => `${schema}.${name}`;
+export const quoted = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`;
+export const literal = (text: string): string =>
+  text.includes('\\') ? ` E'${text.replace(/[\\']/g, '$&$&')}'` : `'${text.replaceAll("'", "''")}'`;
+
+export async function listTables(client: Queries): Promise<Table[]> {
+  return (await client.query<Table>(dumpedTables)).rows;
+}
+
+/** Rows of every table that a dump would hold, and of those named besides. Counts what each holds itself, without heirs. */
+export async function countTables(client: Queries, besides: ReadonlySet<string>): Promise<TableRows[]> {
+  const all = await client.query<Table & { own: boolean }>(
+    `SELECT t.oid, t.schema, t.name, true AS own FROM (${dumpedTables}) t
+     UNION ALL
+     SELECT c.oid::text, n.nspname, c.relname, false
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+     WHERE c.relkind = 'r'`,
+  );
+  const wanted = all.rows.filter((table) => table.own || besides.has(qualified(table)));
+  const counts: TableRows[] = [];
+  for (let at = 0; at < wanted.length; at += tablesPerQuery) {
+    const part = wanted.slice(at, at + tablesPerQuery);
+    const { rows } = await client.query<{ at: number; rows: string }>(
+      part
+        .map(
+          (table, number) =>
+            `SELECT ${number} AS at, count(*) AS rows FROM ONLY ${quoted(table.schema)}.${quoted(table.name)}`,
+        )
+        .join(' UNION ALL '),
+    );
+    for (const row of rows) {
+      const table = part[row.at];
+      if (table) counts.push({ name: qualified(table), rows: Number(row.rows) });
+    }
+  }
+  return counts;
+}
+
+export interface ServerFacts {
+  /** Such as 15. */
+  major: number;
+  /** Such as `15.13 (Debian 15.13-0+deb12u1)`. */
+  version: string;
+}
+
+export async function serverFacts(client: Queries): Promise<ServerFacts> {
+  const { rows } = await client.query<{ number: string; version: string }>(
+    `SELECT current_setting('server_version_num') AS number, current_setting('server_version') AS version`,
+  );
+  const number = Number(rows[0]?.number);
+  return { major: Math.floor(number / 10_000), version: rows[0]?.version ?? '' };
+}
+
+export interface DatabaseRow {
+  name: string;
+  template: boolean;
+  connectable: boolean;
+}
+
+export async function listServerDatabases(client: Queries): Promise<DatabaseRow[]> {
+  const { rows } = await client.query<DatabaseRow>(
+    `SELECT datname AS name, datistemplate AS template, datallowconn AS connectable FROM pg_database ORDER BY datname`,
+  );
+  return rows;
+}
+
+/** Bytes of the current database that a dump reads: tables and large objects without their indexes. */
+export async function estimateBytes(client: Queries): Promise<number> {
+  const { rows } = await client.query<{ bytes: string | null }>(
+    `SELECT sum(pg_table_size(c.oid)) AS bytes FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r' AND (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR c.relname = 'pg_largeobject')`,
+  );
+  return Number(rows[0]?.bytes ?? 0);
+}
+
+/** With what the current database was made, and what is set for it; keys beginning with `set:` are settings. */
+export async function databaseMade(client: Queries): Promise<Record<string, string>> {
+  const { rows } = await client.query<{ made: Record<string, unknown>; encoding: string; owner: string }>(
+    `SELECT to_jsonb(d) AS made, pg_encoding_to_char(d.encoding) AS encoding, pg_get_userbyid(d.datdba) AS owner
+     FROM pg_database d WHERE d.datname = current_database()`,
+  );
+  const row = rows[0];
+  const made: Record<string, string> = { encoding: row?.encoding ?? '', owner: row?.owner ?? '' };
+  const keep = (name: string, value: unknown): void => {
+    if (typeof value === 'string') made[name] = value;
+  };
+  keep('collate', row?.made.datcollate);
+  keep('ctype', row?.made.datctype);
+  keep('provider', row?.made.datlocprovider);
+  keep('locale', row?.made.datlocale ?? row?.made.daticulocale);
+  keep('icuRules', row?.made.daticurules);
+  const settings = await client.query<{ setting: string }>(
+    `SELECT unnest(s.setconfig) AS setting FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+     WHERE d.datname = current_database() AND s.setrole = 0`,
+  );
+  for (const { setting } of settings.rows) {
+    const at = setting.indexOf('=');
+    made[`set:${setting.slice(0, at)}`] = setting.slice(at + 1);
+  }
+  return made;
+}
+
+/** Roles that own something in the current database or have rights to it. */
+export async function rolesUsed(client: Queries): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT DISTINCT r.rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+     WHERE s.refclassid = 'pg_authid'::regclass
+       AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND r.rolname !~ '^pg_'
+     ORDER BY 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+export async function rolesThere(client: Queries): Promise<Set<string>> {
+  const { rows } = await client.query<{ name: string }>('SELECT rolname AS name FROM pg_roles');
+  return new Set(rows.map(({ name }) => name));
+}
+
+/** Whether the current database holds anything of a user's. */
+export async function isEmpty(client: Queries): Promise<boolean> {
+  const user = (catalogue: string, namespace: string): string =>
+    `EXISTS (SELECT FROM ${catalogue} o JOIN pg_namespace n ON n.oid = o.${namespace}
+       WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_depend d
+         WHERE d.classid = '${catalogue}'::regclass AND d.objid = o.oid AND d.deptype = 'e'))`;
+  const { rows } = await client.query<{ holds: boolean }>(
+    `SELECT ${user('pg_class', 'relnamespace')} OR ${user('pg_proc', 'pronamespace')} OR ${user('pg_type', 'typnamespace')}
+       OR EXISTS (SELECT FROM pg_largeobject_metadata)
+       OR EXISTS (SELECT FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')) AS holds`,
+  );
+  return rows[0]?.holds === false;
+}

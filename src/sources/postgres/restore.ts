@@ -1,0 +1,301 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HoldfastError } from '../../errors.js';
+import {
+  compareTables,
+  type DatabaseContext,
+  type DatabaseWarning,
+  type RestoreReport,
+  type RestoreTarget,
+  type StoredDump,
+} from '../database.js';
+import { runTool } from '../exec/run-tool.js';
+import { toolFailure } from '../exec/tool-failure.js';
+import { sqlState } from './client.js';
+import {
+  countTables,
+  isEmpty,
+  listServerDatabases,
+  literal,
+  quoted,
+  rolesThere,
+  type ServerFacts,
+  serverFacts,
+} from './catalog.js';
+import { archiveName, globalsName, plainName } from './dump.js';
+import { applyGlobals } from './globals.js';
+import type { Reach } from './reach.js';
+import type { Queries } from './queries.js';
+import { databaseArgument } from './server.js';
+import { findTools, majorOf, type Tools, toolPath } from './tools.js';
+
+/** What this restore makes is named so until it has proved good; what a killed one left is found by it. */
+function workingName(kind: 'new' | 'old' | 'scratch', database: string): string {
+  return `holdfast_${kind}_${createHash('sha256').update(database).digest('hex').slice(0, 12)}`;
+}
+
+/**
+ * Fills a database from a dump. A new one, and one that replaces another, takes its name only once its rows have been
+ * counted; one that is empty is filled in place.
+ */
+export async function restorePostgres(
+  reach: Reach,
+  dump: StoredDump,
+  target: RestoreTarget,
+  context: DatabaseContext,
+): Promise<RestoreReport> {
+  const { database } = target;
+  return reach.maintenance(context, async (client) => {
+    const facts = await serverFacts(client);
+    const exists = (await listServerDatabases(client)).some(({ name }) => name === database);
+    const warnings: DatabaseWarning[] = [];
+    if (!exists && !target.create) {
+      throw new HoldfastError('UsageInvalid', `the target server has no database ${database}`, {
+        hint: '--create makes it.',
+      });
+    }
+    const fill = exists && (await reach.connect(database, context, isEmpty));
+    if (exists && !fill && !target.clean) {
+      throw new HoldfastError('TargetConflict', `the database ${database} at the target is not empty`, {
+        hint: '--into NEWNAME --create restores beside it; --clean replaces it.',
+      });
+    }
+    const globals = path.join(dump.folder, globalsName);
+    if (target.globals) {
+      if (existsSync(globals)) warnings.push(...(await applyGlobals(client, globals)));
+      else warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
+    }
+    if (fill) return load(reach, dump, database, target.jobs, facts, warnings, context);
+    const fresh = workingName('new', database);
+    return withDatabase(client, fresh, dump, facts, warnings, async () => {
+      const report = await load(reach, dump, fresh, target.jobs, facts, warnings, context);
+      if (report.differences.length === 0) await takeName(client, fresh, database, exists);
+      return { ...report, database };
+    });
+  });
+}
+
+/** Restores into a database that is dropped afterwards, whatever happened. */
+export async function scratchPostgres(reach: Reach, dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
+  return reach.maintenance(context, async (client) => {
+    const facts = await serverFacts(client);
+    const warnings: DatabaseWarning[] = [];
+    const name = workingName('scratch', dump.report.database);
+    return withDatabase(client, name, dump, facts, warnings, () =>
+      load(reach, dump, name, undefined, facts, warnings, context),
+    ).finally(async () => {
+      // Cancelled or not: the client's own connection may be closed by then.
+      await reach.maintenance({ ...context, signal: AbortSignal.timeout(60_000) }, (other) => drop(other, name));
+    });
+  });
+}
+
+/** Makes a database, and drops it unless it has got another name by the end. */
+async function withDatabase<T>(
+  client: Queries,
+  name: string,
+  dump: StoredDump,
+  facts: ServerFacts,
+  warnings: DatabaseWarning[],
+  work: () => Promise<T>,
+): Promise<T> {
+  await dropLeftover(client, name);
+  warnings.push(...(await create(client, name, dump, facts)));
+  try {
+    return await work();
+  } finally {
+    await drop(client, name).catch(() => undefined);
+  }
+}
+
+async function load(
+  reach: Reach,
+  dump: StoredDump,
+  database: string,
+  jobs: number | undefined,
+  facts: ServerFacts,
+  warnings: readonly DatabaseWarning[],
+  context: DatabaseContext,
+): Promise<RestoreReport> {
+  const { report } = dump;
+  const tools = await reach.tools(Math.max(majorOf(report.tool) ?? 0, facts.major), context);
+  const all = [...warnings];
+  const missing = await reach.maintenance(context, async (client) => {
+    const there = await rolesThere(client);
+    return (report.roles ?? []).filter((role) => !there.has(role));
+  });
+  if (missing.length > 0) {
+    all.push({
+      code: 'RolesMissing',
+      message: `the server lacks ${missing.join(', ')}: everything belongs to the user who restores, and rights are left out; --globals makes missing roles`,
+    });
+  }
+  await loadDump(reach, tools, dump, { database, missing, jobs }, context);
+  const wanted = new Set(report.tables.map(({ name }) => name));
+  const tables = await reach.connect(database, context, (client) => countTables(client, wanted));
+  return {
+    database,
+    server: `PostgreSQL ${facts.version}`,
+    tables: tables.length,
+    rows: tables.reduce((sum, { rows }) => sum + rows, 0),
+    differences: compareTables(report.tables, tables),
+    warnings: all,
+  };
+}
+
+interface Load {
+  database: string;
+  /** Roles that the server lacks. */
+  missing: readonly string[];
+  jobs: number | undefined;
+}
+
+async function loadDump(
+  reach: Reach,
+  tools: Tools,
+  dump: StoredDump,
+  { database, missing, jobs }: Load,
+  context: DatabaseContext,
+): Promise<void> {
+  const archive = path.join(dump.folder, archiveName);
+  const anonymous = missing.length > 0 ? ['--no-owner', '--no-privileges'] : [];
+  if (existsSync(archive) && !reach.isElsewhere) {
+    const parallel = jobs === undefined ? [] : [`--jobs=${jobs}`];
+    const tool = toolPath(tools, 'pg_restore');
+    const options = ['--exit-on-error', '--no-password', ...anonymous, ...parallel];
+    const result = await reach.run([tool, ...options, databaseArgument(database), archive], context);
+    if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+    return;
+  }
+  let script = path.join(dump.folder, plainName);
+  if (existsSync(archive)) {
+    // The programs behind `command` see no files of this machine: they get the archive as SQL.
+    script = path.join(context.tempDir, plainName);
+    const local = await findTools(majorOf(dump.report.tool) ?? 0, context);
+    const tool = toolPath(local, 'pg_restore');
+    const { processes, signal } = context;
+    const argv = [tool, ...anonymous, '--file=-', archive];
+    const result = await runTool({ argv, processes, signal, stdout: { file: script } });
+    if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump can’t be read', tool, result);
+  } else if (missing.length > 0) {
+    throw new HoldfastError('RestoreFailed', `the server lacks the roles ${missing.join(', ')}`, {
+      hint: '--globals makes them.',
+    });
+  }
+  const tool = toolPath(tools, 'psql');
+  const argv = [tool, '-X', '-q', '-w', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', databaseArgument(database), '-f', '-'];
+  const result = await reach.run(argv, context, { stdin: { file: script } });
+  if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+}
+
+/** Settings whose values are lists of identifiers: quoted as they are stored. */
+const listSettings = new Set([
+  'search_path',
+  'temp_tablespaces',
+  'local_preload_libraries',
+  'session_preload_libraries',
+]);
+
+async function create(
+  client: Queries,
+  name: string,
+  { report }: StoredDump,
+  { major }: ServerFacts,
+): Promise<DatabaseWarning[]> {
+  const { made = {} } = report;
+  const warnings: DatabaseWarning[] = [];
+  const part = (keyword: string, value: string | undefined): string =>
+    value === undefined || value === '' ? '' : ` ${keyword} ${literal(value)}`;
+  const encoding = `CREATE DATABASE ${quoted(name)} TEMPLATE template0${part('ENCODING', made.encoding)}`;
+  const provider =
+    major < 15 || made.provider === undefined || made.provider === 'c'
+      ? ''
+      : made.provider === 'i'
+        ? ` LOCALE_PROVIDER icu${part('ICU_LOCALE', made.locale)}${part('ICU_RULES', made.icuRules)}`
+        : ` LOCALE_PROVIDER builtin${part('BUILTIN_LOCALE', made.locale)}`;
+  try {
+    await client.query(`${encoding}${part('LC_COLLATE', made.collate)}${part('LC_CTYPE', made.ctype)}${provider}`);
+  } catch (error) {
+    // 42809: wrong object type, what the server says of a locale it does not know; 22023: invalid value.
+    if (!['42809', '22023', '42704'].includes(sqlState(error) ?? '')) throw error;
+    await client.query(encoding);
+    const locale = made.locale ?? made.collate ?? '';
+    warnings.push({
+      code: 'LocaleMissing',
+      message: `the server does not know the locale ${locale}: the database has the server’s own, and may sort differently`,
+    });
+  }
+  for (const [key, value] of Object.entries(made)) {
+    if (!key.startsWith('set:')) continue;
+    const setting = key.slice(4);
+    const text = listSettings.has(setting) ? value : literal(value);
+    await client.query(`ALTER DATABASE ${quoted(name)} SET ${setting.split('.').map(quoted).join('.')} TO ${text}`);
+  }
+  if (made.owner !== undefined && (await rolesThere(client)).has(made.owner)) {
+    await client.query(`ALTER DATABASE ${quoted(name)} OWNER TO ${quoted(made.owner)}`).catch((error: unknown) => {
+      if (sqlState(error) !== '42501') throw error;
+      warnings.push({ code: 'OwnerNotRestored', message: `this user may not give the database to ${made.owner}` });
+    });
+  }
+  return warnings;
+}
+
+/** Gives the finished database its name. The one that had it goes only then. */
+async function takeName(client: Queries, fresh: string, database: string, replaces: boolean): Promise<void> {
+  const old = workingName('old', database);
+  if (!replaces) {
+    await client.query(`ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`);
+    return;
+  }
+  await dropLeftover(client, old);
+  await alone(client, database, () => client.query(`ALTER DATABASE ${quoted(database)} RENAME TO ${quoted(old)}`));
+  try {
+    await client.query(`ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`);
+  } catch (error) {
+    await client.query(`ALTER DATABASE ${quoted(old)} RENAME TO ${quoted(database)}`);
+    throw error;
+  }
+  await drop(client, old);
+}
+
+const inUse = '55006';
+
+/** Does what no other connection to the database may see; ends those that there are. */
+async function alone(client: Queries, database: string, work: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    await client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ${literal(database)} AND pid <> pg_backend_pid()`,
+    );
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (sqlState(error) !== inUse || attempt >= 50) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+async function drop(client: Queries, name: string): Promise<void> {
+  await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));
+}
+
+/** Drops what a killed restore left. Its connections may take a moment to end; one that stays is another restore. */
+async function dropLeftover(client: Queries, name: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`);
+      return;
+    } catch (error) {
+      if (sqlState(error) !== inUse) throw error;
+      if (attempt >= 50) {
+        throw new HoldfastError('TargetConflict', `another restore is under way in ${name}`, {
+          hint: `Wait for its end; if there is none: DROP DATABASE ${name}`,
+        });
+      }
+      await sleep(100);
+    }
+  }
+}

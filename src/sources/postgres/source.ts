@@ -1,0 +1,80 @@
+import type { PostgresSourceConfig } from '../../config/schema.js';
+import { HoldfastError } from '../../errors.js';
+import type {
+  DatabaseContext,
+  DatabaseSource,
+  DumpReport,
+  Preflight,
+  RestoreReport,
+  RestoreTarget,
+  StoredDump,
+} from '../database.js';
+import { matcherOf } from '../name-patterns.js';
+import { type DatabaseRow, estimateBytes, listServerDatabases, serverFacts } from './catalog.js';
+import { dumpPostgres } from './dump.js';
+import { Reach } from './reach.js';
+import { restorePostgres, scratchPostgres } from './restore.js';
+
+/** A PostgreSQL server: one dump per database, by the server's own pg_dump. */
+export class PostgresSource implements DatabaseSource {
+  readonly kind = 'postgres';
+  private readonly reach: Reach;
+
+  constructor(private readonly config: PostgresSourceConfig) {
+    this.reach = new Reach(config);
+  }
+
+  async preflight(context: DatabaseContext): Promise<Preflight> {
+    const { facts, rows } = await this.reach.maintenance(context, async (client) => ({
+      facts: await serverFacts(client),
+      rows: await listServerDatabases(client),
+    }));
+    await this.reach.tools(facts.major, context);
+    const databases: Preflight['databases'] = [];
+    for (const name of this.wanted(rows)) databases.push({ name, estimatedBytes: await this.estimate(name, context) });
+    const closed = rows.filter(({ template, connectable }) => !template && !connectable).map(({ name }) => name);
+    return {
+      server: `PostgreSQL ${facts.version}`,
+      databases,
+      warnings:
+        this.config.databases !== 'all' || closed.length === 0
+          ? []
+          : [{ code: 'NotConnectable', message: `${closed.join(', ')}: nobody may connect, so it can't be dumped` }],
+    };
+  }
+
+  dump(database: string, { folder }: { folder: string }, context: DatabaseContext): Promise<DumpReport> {
+    return dumpPostgres(this.reach, this.config, database, folder, context);
+  }
+
+  restore(dump: StoredDump, target: RestoreTarget, context: DatabaseContext): Promise<RestoreReport> {
+    return restorePostgres(this.reach, dump, target, context);
+  }
+
+  scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
+    return scratchPostgres(this.reach, dump, context);
+  }
+
+  close(): Promise<void> {
+    return this.reach.close();
+  }
+
+  private wanted(rows: readonly DatabaseRow[]): string[] {
+    const { databases, exclude } = this.config;
+    if (databases !== 'all') return [...new Set(databases)];
+    const left = exclude.map(matcherOf);
+    return rows
+      .filter(({ name, template, connectable }) => !template && connectable && !left.some((is) => is(name)))
+      .map(({ name }) => name);
+  }
+
+  /** 0 where it can't be had: the dump itself then says why. */
+  private async estimate(database: string, context: DatabaseContext): Promise<number> {
+    try {
+      return await this.reach.connect(database, context, estimateBytes);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code === 'Cancelled') throw error;
+      return 0;
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import Database from 'better-sqlite3';
+import type { SqliteSourceConfig } from '../../config/schema.js';
+import { errnoOf, HoldfastError } from '../../errors.js';
+import {
+  compareTables,
+  type DatabaseContext,
+  type DatabaseSource,
+  type DumpReport,
+  type Preflight,
+  type RestoreReport,
+  type RestoreTarget,
+  type StoredDump,
+} from '../database.js';
+import { matcherOf } from '../name-patterns.js';
+import { filesOf } from './glob.js';
+import { inThread } from './in-thread.js';
+
+/** SQLite databases, copied by SQLite's own online backup while their programs go on. */
+export class SqliteSource implements DatabaseSource {
+  readonly kind = 'sqlite';
+
+  constructor(private readonly config: SqliteSourceConfig) {}
+
+  async preflight(): Promise<Preflight> {
+    const left = this.config.exclude.map(matcherOf);
+    const files = [...new Set(this.config.path.flatMap(filesOf))].filter((file) => !left.some((is) => is(file)));
+    return {
+      server: `SQLite ${new Database(':memory:').prepare<[], string>('SELECT sqlite_version()').pluck().get()}`,
+      databases: files.map((name) => ({ name, estimatedBytes: sizeOf(name) + sizeOf(`${name}-wal`) })),
+      warnings: [],
+    };
+  }
+
+  async dump(
+    database: string,
+    { file }: { folder: string; file: string },
+    { signal, onProgress }: DatabaseContext,
+  ): Promise<DumpReport> {
+    const takenAt = new Date().toISOString();
+    mustExist(database);
+    const { tables, version, bytes } = await inThread({ file: database, to: file }, signal, onProgress);
+    return {
+      format: 1,
+      kind: 'sqlite',
+      database,
+      files: [],
+      bytes,
+      tables,
+      server: version,
+      tool: version,
+      takenAt,
+      warnings: [],
+    };
+  }
+
+  async restore(dump: StoredDump, target: RestoreTarget, { signal }: DatabaseContext): Promise<RestoreReport> {
+    const { database } = target;
+    if (dump.file === undefined) throw new HoldfastError('RestoreFailed', `the dump has no copy of ${database}`);
+    if (!path.isAbsolute(database))
+      throw new HoldfastError('UsageInvalid', `expected an absolute path for the database, found ${database}`);
+    if (sizeOf(database) > 0 && !target.clean) {
+      throw new HoldfastError('TargetConflict', `${database} is there already`, {
+        hint: '--into FILE restores beside it; --clean replaces it.',
+      });
+    }
+    mustBeFree(database);
+    mkdirSync(path.dirname(database), { recursive: true });
+    const beside = `${database}.${randomUUID()}.tmp`;
+    try {
+      copyFileSync(dump.file, beside);
+      const report = await compare(dump, beside, database, signal);
+      // A log of the old database would be applied to the new one.
+      for (const ending of ['-wal', '-shm', '-journal']) rmSync(database + ending, { force: true });
+      renameSync(beside, database);
+      return report;
+    } finally {
+      rmSync(beside, { force: true });
+    }
+  }
+
+  async scratch(dump: StoredDump, { signal, tempDir }: DatabaseContext): Promise<RestoreReport> {
+    if (dump.file === undefined)
+      throw new HoldfastError('RestoreFailed', `the dump has no copy of ${dump.report.database}`);
+    const scratch = path.join(tempDir, `${randomUUID()}.db`);
+    try {
+      copyFileSync(dump.file, scratch);
+      return await compare(dump, scratch, scratch, signal);
+    } finally {
+      rmSync(scratch, { force: true });
+    }
+  }
+
+  async close(): Promise<void> {}
+}
+
+async function compare(dump: StoredDump, file: string, name: string, signal: AbortSignal): Promise<RestoreReport> {
+  const { tables, version } = await inThread({ file }, signal, () => undefined);
+  return {
+    database: name,
+    server: version,
+    tables: tables.length,
+    rows: tables.reduce((sum, { rows }) => sum + rows, 0),
+    differences: compareTables(dump.report.tables, tables),
+    warnings: [],
+  };
+}
+
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch (error) {
+    const errno = errnoOf(error);
+    // A missing database is an error of its own dump, by name.
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') return 0;
+    throw new HoldfastError('SourceFailed', `${file} can't be read (${errno ?? String(error)})`, { cause: error });
+  }
+}
+
+function mustExist(database: string): void {
+  const stat = statSync(database, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    throw new HoldfastError('SourceMissing', `${database} does not exist`, {
+      hint: 'Is a disk not mounted? Otherwise correct `path`.',
+    });
+  }
+  // SQLite takes an empty file for an empty database; here it is what a crash or a full disk left.
+  if (!stat.isFile() || stat.size === 0)
+    throw new HoldfastError('SourceFailed', `${database} is ${stat.isFile() ? 'empty' : 'not a file'}`, {
+      retryable: false,
+    });
+}
+
+/** @throws HoldfastError TargetConflict while a program uses the database. */
+function mustBeFree(file: string): void {
+  if (!existsSync(file)) return;
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { fileMustExist: true, timeout: 1000 });
+    database.exec('BEGIN EXCLUSIVE; ROLLBACK');
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError) || !/^SQLITE_(BUSY|LOCKED)/.test(error.code)) return;
+    throw new HoldfastError('TargetConflict', `${file} is in use by another program`, {
+      hint: 'Stop that program first, or restore to another file with --into FILE.',
+    });
+  } finally {
+    database?.close();
+  }
+}

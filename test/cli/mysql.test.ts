@@ -1,0 +1,68 @@
+import { readdirSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { RunDocument } from '../../src/workflows/types.js';
+import { plainDump } from '../sources/mysql/rig.js';
+import { TestHost } from '../support/cli.js';
+import { type MariaDb, startMariaDb } from '../support/mariadb.js';
+
+let server: MariaDb;
+let host: TestHost;
+
+beforeAll(async () => {
+  server = await startMariaDb('--skip-log-bin');
+  server.sql(`CREATE DATABASE shop; USE shop; CREATE TABLE orders (id INT PRIMARY KEY, words TEXT);
+    INSERT INTO orders SELECT seq, MD5(seq) FROM seq_1_to_20000;
+    CREATE USER keeper@localhost IDENTIFIED BY 'word of keeper'; GRANT ALL ON *.* TO keeper@localhost`);
+  host = await TestHost.make();
+  await host.configure({
+    destinations: { nas: { type: 'local', path: host.path('nas') } },
+    jobs: {
+      data: {
+        sources: [
+          { type: 'mysql', socket: server.socket, user: 'keeper', password: 'word of keeper', databases: ['shop'] },
+        ],
+        destinations: ['nas'],
+      },
+      refused: {
+        sources: [
+          { type: 'mysql', socket: server.socket, user: 'keeper', password: 'wrong one' },
+          { type: 'files', paths: [host.source] },
+        ],
+        destinations: ['nas'],
+      },
+    },
+  });
+  // Else every command starts a server of its own.
+  await host.up();
+});
+afterAll(async () => {
+  await host.remove();
+  await server.stop();
+});
+
+test('a database is backed up and restored under another name', async () => {
+  const first = await host.json<RunDocument>(['backup', 'data']);
+  expect(first).toMatchObject({ status: 'succeeded', warnings: [] });
+  const second = await host.json<RunDocument>(['backup', 'data']);
+  expect(second.bytes.new).toBeLessThan(first.bytes.new / 10);
+  const restore = await host.json<object>(['restore', 'data', '--database', 'shop', '--into', 'copy', '--create']);
+  expect(restore).toMatchObject({ status: 'succeeded', database: { into: 'copy', tables: 1, rows: 20_000 } });
+  expect(plainDump(server, 'copy')).toBe(plainDump(server, 'shop'));
+  const url = `mysql://root@localhost/elsewhere?socket=${encodeURIComponent(server.socket)}`;
+  const to = ['restore', 'data', '--database', 'shop', '--target-url', url];
+  expect(await host.json<object>([...to, '--create'])).toMatchObject({ database: { into: 'elsewhere' } });
+  expect(await host.json<object>(to, [1])).toMatchObject({ error: { code: 'TargetConflict' } });
+  expect(await host.json<object>([...to, '--clean'])).toMatchObject({ status: 'succeeded' });
+  expect(plainDump(server, 'elsewhere')).toBe(plainDump(server, 'shop'));
+  expect(
+    readdirSync(host.spool, { recursive: true, encoding: 'utf8' }).filter((name) => /my\.cnf|dump\.sql/.test(name)),
+  ).toEqual([]);
+});
+
+test('a refused password fails the source by name and is not told', async () => {
+  const { code, stdout, stderr } = await host.run(['backup', 'refused', '--json']);
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({ status: 'failed' });
+  expect(stdout).toContain('Access denied for user');
+  expect(stdout + stderr).not.toContain('wrong one');
+});

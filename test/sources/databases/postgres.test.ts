@@ -1,0 +1,251 @@
+import { appendFileSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { PostgresSourceConfig } from '../../../src/config/schema.js';
+import { proveArchive } from '../../../src/sources/postgres/archive.js';
+import { provePlain } from '../../../src/sources/postgres/plain.js';
+import { countRows } from '../../../src/sources/postgres/rows.js';
+import { findTools } from '../../../src/sources/postgres/tools.js';
+import type { DumpReport } from '../../../src/sources/database.js';
+import { PostgresSource } from '../../../src/sources/postgres/source.js';
+import { databaseContext } from '../../support/database-context.js';
+import { PostgresServer, postgresPrograms } from '../../support/postgres.js';
+
+let server: PostgresServer;
+const context = databaseContext();
+let folders = 0;
+
+beforeAll(async () => {
+  server = await PostgresServer.start();
+  await server.sql('CREATE DATABASE shop');
+  await server.sql(readFileSync(path.resolve(import.meta.dirname, '../../support/everything.sql'), 'utf8'), 'shop');
+});
+afterAll(async () => {
+  await server.remove();
+  context.remove();
+});
+
+function configOf(change: Partial<PostgresSourceConfig> = {}): PostgresSourceConfig {
+  return {
+    type: 'postgres',
+    name: 'pg',
+    url: server.url(),
+    databases: 'all',
+    exclude: [],
+    globals: true,
+    tls: {},
+    excludeSchemas: [],
+    excludeTables: [],
+    jobs: 2,
+    ...change,
+  };
+}
+
+async function withSource<T>(
+  work: (source: PostgresSource) => Promise<T>,
+  change: Partial<PostgresSourceConfig> = {},
+): Promise<T> {
+  const source = new PostgresSource(configOf(change));
+  try {
+    return await work(source);
+  } finally {
+    await source.close();
+  }
+}
+
+async function dumpOf(database: string, change: Partial<PostgresSourceConfig> = {}) {
+  const folder = path.join(context.folder, `dump-${folders++}`);
+  mkdirSync(folder);
+  const report = await withSource((source) => source.dump(database, { folder }, context), change);
+  return { folder, report };
+}
+
+const target = { create: true, clean: false, globals: false, jobs: 2 };
+const rowsOf = (report: DumpReport, name: string): number | undefined =>
+  report.tables.find((table) => table.name === name)?.rows;
+
+test('lists what the config asks for, with sizes and the server’s version', async () => {
+  const found = await withSource((source) => source.preflight(context), { exclude: ['post*'] });
+  expect(found.server).toMatch(/^PostgreSQL \d+/);
+  expect(found.databases.map(({ name }) => name)).toEqual(['shop']);
+  expect(found.databases[0]?.estimatedBytes).toBeGreaterThan(10_000);
+});
+
+test('a database with everything in it comes back the same', async () => {
+  const dump = await dumpOf('shop');
+  expect(rowsOf(dump.report, 'public.kinds')).toBe(5);
+  expect(rowsOf(dump.report, 'Ünï code.Ta"ble; DROP')).toBe(100);
+  expect(rowsOf(dump.report, 'public.parent')).toBe(2);
+  expect(rowsOf(dump.report, 'public.empty')).toBe(0);
+  expect(rowsOf(dump.report, 'public.nothing')).toBe(1);
+  expect(dump.report.files.map((file) => file.path)).toContain('globals.sql');
+  expect(dump.report.position?.lsn).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
+  const restored = await withSource((source) => source.restore(dump, { ...target, database: 'shop two' }, context));
+  expect(restored).toMatchObject({ database: 'shop two', differences: [], warnings: [] });
+  expect(await server.dump('shop two')).toBe(await server.dump('shop'));
+  expect(await server.sql("SELECT encode(lo_get(424242), 'hex')", 'shop two')).toBe('00ff'.repeat(5000));
+  expect(readdirSync(context.tempDir)).toEqual([]);
+});
+
+test('the same through a command, where no folder is seen from both sides', async () => {
+  // Another user, and nothing of our environment: much as in a container.
+  const asServer = process.getuid?.() === 0 ? 'setpriv --reuid=postgres --regid=postgres --clear-groups ' : '';
+  const command = `${asServer}env -i PATH=${postgresPrograms}:/usr/bin:/bin`;
+  const there = { command, url: undefined, socket: server.folder, port: server.port, user: 'admin' };
+  const elsewhere: Partial<PostgresSourceConfig> = { ...there, password: 'not asked for', jobs: 1 };
+  const dump = await dumpOf('shop', elsewhere);
+  const archived = await dumpOf('shop');
+  expect(dump.report.tables).toEqual(archived.report.tables);
+  expect(dump.report.files.map((file) => file.path)).toEqual(['dump.sql', 'globals.sql']);
+  const plain = await withSource((source) => source.restore(dump, { ...target, database: 'from_plain' }, context), elsewhere);
+  expect(plain.differences).toEqual([]);
+  expect(await server.dump('from_plain')).toBe(await server.dump('shop'));
+  const mixed = await withSource(
+    (source) => source.restore(archived, { ...target, database: 'from_archive' }, context),
+    elsewhere,
+  );
+  expect(mixed.differences).toEqual([]);
+  const wrong = { ...elsewhere, socket: undefined, host: '127.0.0.1', password: 'wrong' };
+  await expect(dumpOf('shop', wrong)).rejects.toMatchObject({ code: 'AuthDenied' });
+  const nowhere = { ...elsewhere, command: 'env PATH=/nowhere' };
+  await expect(dumpOf('shop', nowhere)).rejects.toMatchObject({ code: 'ToolMissing' });
+});
+
+test('a target that holds something is left alone, replaced only when told, and only once the new one is good', async () => {
+  await server.sql('CREATE DATABASE busy');
+  await server.sql('CREATE TABLE mine (a int)', 'busy');
+  const dump = await dumpOf('shop');
+  const into = (change: object = {}) =>
+    withSource((source) => source.restore(dump, { ...target, database: 'busy', ...change }, context));
+  await expect(into()).rejects.toMatchObject({ code: 'TargetConflict' });
+  const damaged = { ...dump, report: { ...dump.report, tables: [{ name: 'public.kinds', rows: 6 }] } };
+  const bad = await withSource((source) =>
+    source.restore(damaged, { ...target, database: 'busy', clean: true }, context),
+  );
+  expect(bad.differences).toContainEqual({ table: 'public.kinds', expected: 6, found: 5 });
+  expect(bad.differences).toContainEqual({ table: 'public.self', expected: null, found: 2 });
+  expect(await server.sql('SELECT count(*) FROM mine', 'busy')).toBe('0');
+  expect((await into({ clean: true })).differences).toEqual([]);
+  expect(await server.dump('busy')).toBe(await server.dump('shop'));
+  await expect(into({ database: 'absent', create: false })).rejects.toMatchObject({ code: 'UsageInvalid' });
+  expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
+});
+
+test('roles: kept beside the dump, made when asked for, else named as missing', async () => {
+  await server.sql("CREATE ROLE \"the owner\" LOGIN PASSWORD 'x'; CREATE ROLE reader; GRANT reader TO \"the owner\"; CREATE DATABASE owned OWNER \"the owner\"");
+  await server.sql('CREATE TABLE t (a int); ALTER TABLE t OWNER TO "the owner"; GRANT SELECT ON t TO reader; ALTER DATABASE owned SET search_path = public, pg_catalog', 'owned');
+  const dump = await dumpOf('owned');
+  expect(dump.report.roles).toEqual(['reader', 'the owner']);
+  const before = await server.dump('owned');
+  await server.sql('DROP DATABASE owned');
+  await server.sql('DROP ROLE reader; DROP ROLE "the owner"');
+  const without = await withSource((source) => source.restore(dump, { ...target, database: 'unowned' }, context));
+  expect(without.warnings).toMatchObject([{ code: 'RolesMissing', message: expect.stringContaining('the owner') }]);
+  const restored = await withSource((source) =>
+    source.restore(dump, { ...target, database: 'owned', globals: true }, context),
+  );
+  expect(restored.warnings).toEqual([]);
+  expect(await server.dump('owned')).toBe(before);
+  expect(await server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'owned'")).toBe('the owner');
+  expect(await server.sql('SHOW search_path', 'owned')).toBe('public, pg_catalog');
+  expect(await server.sql("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = 'the owner'")).toBe('t');
+});
+
+test('rows written and a table made while it is dumped: the dump is of one moment', async () => {
+  await server.sql('CREATE DATABASE live');
+  await server.sql("CREATE TABLE log AS SELECT g AS n, repeat('x', 500) AS filler FROM generate_series(1, 40000) g", 'live');
+  let writing = true;
+  const writer = (async () => {
+    for (let n = 0; writing; n++) {
+      await server.sql(`INSERT INTO log SELECT -${n} FROM generate_series(1, 50); CREATE TABLE IF NOT EXISTS new_${n % 5} (a int)`, 'live');
+    }
+  })();
+  const dump = await dumpOf('live');
+  writing = false;
+  await writer;
+  expect(rowsOf(dump.report, 'public.log')).toBeGreaterThanOrEqual(40_000);
+  const restored = await withSource((source) => source.restore(dump, { ...target, database: 'live2' }, context));
+  expect(restored.differences).toEqual([]);
+});
+
+test('a scratch restore compares and leaves nothing, also when the dump is bad', async () => {
+  const dump = await dumpOf('shop');
+  expect(await withSource((source) => source.scratch(dump, context))).toMatchObject({ differences: [] });
+  const toc = path.join(dump.folder, 'dump', 'toc.dat');
+  copyFileSync(toc, `${toc}.good`);
+  truncateSync(toc, statSync(toc).size - 500);
+  await expect(withSource((source) => source.scratch(dump, context))).rejects.toMatchObject({ code: 'RestoreFailed' });
+  expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
+});
+
+test('a dump that was cut short, or lacks a table, is not taken for one', async () => {
+  const dump = await dumpOf('shop');
+  const archive = path.join(dump.folder, 'dump');
+  const list = [...readdirSync(archive)]
+    .filter((name) => /^\d+\.dat$/.test(name))
+    .map((name) => `${name.replace('.dat', '')}; 0 99 TABLE DATA public x admin`)
+    .join('\n');
+  const table = { oid: '7', schema: 'public', name: 'absent' };
+  await expect(proveArchive(archive, list, [table], true, context.signal)).rejects.toThrow('the dump lacks public.absent');
+  const file = path.join(archive, readdirSync(archive).find((name) => statSync(path.join(archive, name)).size > 4000 && /^\d+\.dat$/.test(name)) ?? '');
+  expect(await countRows(file, context.signal)).toBeGreaterThan(0);
+  truncateSync(file, statSync(file).size - 20);
+  await expect(countRows(file, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  await expect(proveArchive(archive, list, [], true, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  const plain = path.join(context.folder, 'cut.sql');
+  appendFileSync(plain, 'COPY public.t (a) FROM stdin;\n1\n2\n\\.\n');
+  await expect(provePlain(plain, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  appendFileSync(plain, '--\n-- PostgreSQL database dump complete\n--\n');
+  expect(await provePlain(plain, context.signal)).toEqual([{ name: 'public.t', rows: 2 }]);
+});
+
+test('what is wrong is said clearly: password, database, server, tool', async () => {
+  const wrong = server.url().replace(/:[^:@]*@/, ':wrong@');
+  await expect(withSource((source) => source.preflight(context), { url: wrong })).rejects.toMatchObject({
+    code: 'AuthDenied',
+    retryable: false,
+  });
+  await expect(dumpOf('absent')).rejects.toMatchObject({ code: 'SourceMissing' });
+  const nobody = 'postgresql://u:p@127.0.0.1:1/x';
+  await expect(withSource((source) => source.preflight(context), { url: nobody })).rejects.toMatchObject({
+    code: 'SourceFailed',
+    retryable: true,
+  });
+  await expect(findTools(99, context)).rejects.toMatchObject({
+    code: 'ToolMissing',
+    message: expect.stringMatching(/PostgreSQL 99 .* there is \d+ in/),
+  });
+  const encrypted = withSource((source) => source.preflight(context), { tls: { mode: 'verify-full' } });
+  await expect(encrypted).rejects.toMatchObject({ code: 'SourceFailed', hint: expect.stringContaining('tls') });
+});
+
+test('cancelled or left by its server in the middle, it ends with an error and no process', async () => {
+  await server.sql('CREATE DATABASE slow');
+  await server.sql('CREATE TABLE t AS SELECT g AS n FROM generate_series(1, 10) g', 'slow');
+  // Holds the dump up for as long as it is held.
+  const locked = server.sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)', 'slow').catch(() => 'gone');
+  const waiting = async (): Promise<void> => {
+    for (;;) {
+      const who = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
+      if ((await server.sql(who)) !== '0') return;
+    }
+  };
+  const own = databaseContext();
+  const folder = path.join(own.folder, 'dump');
+  mkdirSync(folder);
+  const cancelled = withSource((source) => source.dump('slow', { folder }, own));
+  cancelled.catch(() => undefined);
+  await waiting();
+  expect(readdirSync(own.processes)).toHaveLength(1);
+  own.abort.abort(new Error('enough'));
+  await expect(cancelled).rejects.toThrow('enough');
+  expect([readdirSync(own.processes), readdirSync(own.tempDir)]).toEqual([[], []]);
+  own.remove();
+  const left = dumpOf('slow');
+  left.catch(() => undefined);
+  await waiting();
+  await server.crash();
+  await expect(left).rejects.toMatchObject({ code: 'DumpIncomplete', retryable: true });
+  await locked;
+  await server.up();
+});

@@ -1,0 +1,202 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type MariaDb, startMariaDb } from '../../support/mariadb.js';
+import { checksums, dumpOf, everything, plainDump, withSource } from './rig.js';
+
+let server: MariaDb;
+beforeAll(async () => {
+  server = await startMariaDb('--log-bin=binlog', '--server-id=1');
+  server.sql(`
+    CREATE DATABASE shop CHARACTER SET latin1 COLLATE latin1_german1_ci;
+    CREATE USER keeper@localhost IDENTIFIED BY 'secret-of-keeper';
+    CREATE ROLE readers; GRANT SELECT ON shop.* TO readers; GRANT readers TO keeper@localhost;`);
+  server.sql(everything, 'shop');
+});
+afterAll(() => server.stop());
+
+const config = () => ({ socket: server.socket, user: 'root', databases: ['shop'] });
+/** What a dump of `shop` says when it was restored under another name: two things name their own database. */
+const inDatabase = (dump: string, name: string): string =>
+  dump
+    .replaceAll('nextval(`shop`.', `nextval(\`${name}\`.`)
+    .replace('TRIGGER shop.`qualified`', 'TRIGGER `qualified`')
+    .replace('ON shop . no_rows', 'ON no_rows');
+
+const target = { create: false, clean: false, globals: false };
+
+test('a database comes back as it was, whatever is in it', async () => {
+  await withSource(config(), async (source, context) => {
+    const dump = await dumpOf(source, 'shop', context);
+    const { report } = dump;
+    expect(report).toMatchObject({
+      format: 1,
+      kind: 'mysql',
+      database: 'shop',
+      server: expect.stringMatching(/^MariaDB \d+\.\d+\.\d+$/),
+      tool: expect.stringMatching(/MariaDB/),
+      made: { charset: 'latin1', collation: 'latin1_german1_ci' },
+      roles: ['root@localhost'],
+      position: {
+        file: expect.stringMatching(/^binlog\.\d+$/),
+        position: expect.any(Number),
+        gtid: expect.any(String),
+      },
+    });
+    expect(report.tables).toEqual(
+      [
+        ['types', 3],
+        ['zero_default', 1],
+        ['we`ird VALUES (x, ünï-漢', 3],
+        ['generated', 3],
+        ['parted', 50],
+        ['ring_a', 1],
+        ['ring_b', 1],
+        ['no_rows', 0],
+        ['no_key', 3],
+        ['checked', 1],
+        ['old_rows', 3],
+        ['in_memory', 1],
+        ['numbered', 2],
+        ['journal', 0],
+      ]
+        .map(([name, rows]) => ({ name, rows }))
+        .sort((a, b) => (String(a.name) < String(b.name) ? -1 : 1)),
+    );
+    expect(report.warnings).toEqual([
+      { code: 'NotTransactional', message: expect.stringMatching(/in_memory \(MEMORY\), old_rows \(MyISAM\)$/) },
+    ]);
+    expect(report.files.map((file) => file.path)).toEqual(['dump.sql', 'users.sql']);
+    for (const file of report.files) {
+      const { size, mode } = statSync(path.join(dump.folder, file.path));
+      expect([size, mode & 0o777]).toEqual([file.bytes, 0o600]);
+    }
+    expect(context.bytes).toBe(report.files[0]?.bytes);
+    expect([readdirSync(context.tempDir), readdirSync(context.processes)]).toEqual([[], []]);
+
+    const restored = await source.restore(dump, { ...target, database: 'copy', create: true }, context);
+    expect(restored).toMatchObject({ database: 'copy', tables: 14, rows: 72, differences: [], warnings: [] });
+    expect(plainDump(server, 'copy')).toBe(inDatabase(plainDump(server, 'shop'), 'copy'));
+    // What is made under another name has nothing to do with the old one.
+    server.sql('INSERT INTO copy.no_rows VALUES (7); INSERT INTO copy.numbered (a) VALUES (3)');
+    expect(server.sql('SELECT COUNT(*) FROM copy.journal; SELECT COUNT(*) FROM shop.journal')).toBe('1\n0\n');
+    server.sql('DELETE FROM copy.no_rows; DELETE FROM copy.numbered WHERE a = 3; DELETE FROM copy.journal');
+    expect(checksums(server, 'copy')).toEqual(checksums(server, 'shop'));
+    expect(server.sql('SHOW CREATE DATABASE copy')).toContain('latin1_german1_ci');
+    expect(server.sql('SELECT HEX(bytes) FROM copy.types WHERE id = 1')).toContain(
+      Buffer.from(Array.from({ length: 256 }, (_, at) => at))
+        .toString('hex')
+        .toUpperCase(),
+    );
+    expect(server.sql('SELECT NEXTVAL(copy.numbers)').trim()).not.toBe('100');
+  });
+});
+
+test('the same data makes the same dump, night after night', async () => {
+  await withSource({ ...config(), databases: ['shop'] }, async (source, context) => {
+    const text = (folder: string) =>
+      readFileSync(path.join(folder, 'dump.sql'), 'utf8').replace(/^-- (CHANGE MASTER|SET GLOBAL gtid).*$/gm, '');
+    const one = await dumpOf(source, 'shop', context);
+    server.sql('CREATE DATABASE IF NOT EXISTS elsewhere; CREATE OR REPLACE TABLE elsewhere.t (a INT)');
+    const two = await dumpOf(source, 'shop', context);
+    expect(text(two.folder)).toBe(text(one.folder));
+    expect(two.report.position?.position).toBeGreaterThan(one.report.position?.position ?? 0);
+  });
+});
+
+test('`all` leaves out the server’s own databases, and what is excluded', async () => {
+  server.sql('CREATE DATABASE IF NOT EXISTS scratch_1; CREATE DATABASE IF NOT EXISTS `ä b``c`');
+  await withSource(
+    { ...config(), databases: 'all', exclude: ['scratch*', 'copy', 'elsewhere'] },
+    async (source, context) => {
+      const { databases, server: product, warnings } = await source.preflight(context);
+      expect(databases.map(({ name }) => name)).toEqual(['ä b`c', 'shop']);
+      expect(databases[1]?.estimatedBytes).toBeGreaterThan(1000);
+      expect(product).toMatch(/^MariaDB/);
+      expect(warnings).toHaveLength(1);
+      const empty = await dumpOf(source, 'ä b`c', context);
+      expect(empty.report.tables).toEqual([]);
+      await source.restore(empty, { ...target, database: 'ä b`c', clean: true }, context);
+    },
+  );
+});
+
+test('tables and views may be left out', async () => {
+  const excludeTables = ['shop.seen*', 'shop.old_rows', 'other.types'];
+  await withSource({ ...config(), excludeTables }, async (source, context) => {
+    const { report, folder } = await dumpOf(source, 'shop', context);
+    expect(report.tables.map(({ name }) => name)).not.toContain('old_rows');
+    expect(report.tables.map(({ name }) => name)).toContain('types');
+    expect(report.warnings[0]?.message).not.toContain('old_rows');
+    expect(readFileSync(path.join(folder, 'dump.sql'), 'utf8')).not.toContain('seen_twice');
+  });
+});
+
+test('a target that holds something is refused, unless it is to be emptied', async () => {
+  await withSource(config(), async (source, context) => {
+    const dump = await dumpOf(source, 'shop', context);
+    const restore = (change: object) => source.restore(dump, { ...target, database: 'full', ...change }, context);
+    await expect(restore({})).rejects.toMatchObject({
+      code: 'RestoreFailed',
+      hint: expect.stringContaining('--create'),
+    });
+    server.sql('CREATE DATABASE full; CREATE TABLE full.mine (a INT); CREATE VIEW full.v AS SELECT 1');
+    await expect(restore({ create: true })).rejects.toMatchObject({ code: 'TargetConflict' });
+    expect(server.sql('SHOW TABLES IN full')).toBe('mine\nv\n');
+    expect(await restore({ clean: true })).toMatchObject({ differences: [] });
+    expect(plainDump(server, 'full')).toBe(inDatabase(plainDump(server, 'shop'), 'full'));
+  });
+});
+
+test('rows that are not as dumped are told, table by table', async () => {
+  await withSource(config(), async (source, context) => {
+    const dump = await dumpOf(source, 'shop', context);
+    dump.report.tables = [
+      ...dump.report.tables.filter(({ name }) => name !== 'parted' && name !== 'ring_a'),
+      { name: 'lost', rows: 4 },
+      { name: 'parted', rows: 51 },
+    ];
+    const { differences } = await source.restore(dump, { ...target, database: 'differs', create: true }, context);
+    expect(differences).toEqual([
+      { table: 'lost', expected: 4, found: null },
+      { table: 'parted', expected: 51, found: 50 },
+      { table: 'ring_a', expected: null, found: 1 },
+    ]);
+  });
+});
+
+test('users and rights come back where they are missing; who is there stays as he is', async () => {
+  await withSource(config(), async (source, context) => {
+    server.sql(`CREATE USER 'o''brien'@'10.%' IDENTIFIED BY 'hush'; GRANT INSERT, UPDATE (id) ON shop.types TO 'o''brien'@'10.%' WITH GRANT OPTION;
+      CREATE USER changed@localhost IDENTIFIED BY 'before'; SET DEFAULT ROLE readers FOR keeper@localhost`);
+    const shown = () =>
+      server.sql(
+        `SHOW CREATE USER 'o''brien'@'10.%'; SHOW GRANTS FOR 'o''brien'@'10.%'; SHOW GRANTS FOR keeper@localhost; SHOW GRANTS FOR readers`,
+      );
+    const before = shown();
+    const dump = await dumpOf(source, 'shop', context);
+    server.sql(
+      `DROP USER 'o''brien'@'10.%', keeper@localhost; DROP ROLE readers; ALTER USER changed@localhost IDENTIFIED BY 'after'`,
+    );
+    const changed = server.sql('SHOW CREATE USER changed@localhost');
+    const report = await source.restore(dump, { ...target, database: 'shop', clean: true, globals: true }, context);
+    expect(report.warnings).toEqual([]);
+    expect(shown()).toBe(before);
+    expect(server.sql('SHOW CREATE USER changed@localhost')).toBe(changed);
+  });
+});
+
+test('a scratch restore compares and leaves nothing, even when it fails', async () => {
+  await withSource(config(), async (source, context) => {
+    const databases = server.sql('SHOW DATABASES');
+    const dump = await dumpOf(source, 'shop', context);
+    expect(await source.scratch(dump, context)).toMatchObject({ differences: [], tables: 14, rows: 72 });
+    expect(server.sql('SHOW DATABASES')).toBe(databases);
+    writeFileSync(path.join(dump.folder, 'dump.sql'), 'CREATE TABLE t (a INT);\nnonsense;\n');
+    await expect(source.scratch(dump, context)).rejects.toMatchObject({
+      code: 'RestoreFailed',
+      message: expect.stringContaining('nonsense'),
+    });
+    expect(server.sql('SHOW DATABASES')).toBe(databases);
+  });
+});
