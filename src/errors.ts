@@ -40,6 +40,7 @@ export const errorCodes = [
   'PlatformUnsupported',
   'Cancelled',
   'Internal',
+  'AuthExpired',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

@@ -13,6 +13,9 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'apiKey',
   'secret',
   'url',
+  'credentials',
+  'appSecret',
+  'refreshToken',
 ]);
 
 /** Whether the value at this path of a config (`['encryption', 'passphrase']`) is a secret. */

@@ -45,7 +45,7 @@ export async function destinationCheck(config: Config, name: string): Promise<Ch
   if (destination === undefined) return [];
   const title = `destination ${name}`;
   return guarded(title, async () => {
-    const probe = await probeDestination(name, destination);
+    const probe = await probeDestination(name, destination, config.state);
     if (probe === undefined) {
       return [
         warn(title, 'its folder does not exist yet; the first backup makes it', 'Is the right disk mounted there?'),

@@ -23,9 +23,13 @@ const timeoutMs = 60_000;
  * @returns undefined for a folder that does not exist yet and that the first backup will make.
  * @throws HoldfastError: whatever is wrong with the destination; `IntegrityMismatch` when it gives back something else.
  */
-export async function probeDestination(name: string, config: DestinationConfig): Promise<Probe | undefined> {
+export async function probeDestination(
+  name: string,
+  config: DestinationConfig,
+  state: string,
+): Promise<Probe | undefined> {
   const signal = AbortSignal.timeout(timeoutMs);
-  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`));
+  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`), { state });
   const key = `.holdfast-probe-${randomBytes(8).toString('hex')}`;
   const bytes = randomBytes(probeBytes);
   try {
