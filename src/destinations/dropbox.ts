@@ -79,7 +79,9 @@ export class DropboxDestination implements Destination {
         const contentHash = hash.digest();
         const path = this.pathOf(key);
         if (Date.now() - this.rootSeen > rootSeenMs) await this.checkRoot(signal);
-        if (options.exclusive && (await this.look(path, signal)) !== undefined) throw this.objectExists(key);
+        const there = await this.look(path, signal);
+        if (options.exclusive && there !== undefined) throw this.objectExists(key);
+        if (there !== undefined && there.name !== lastPart(key)) throw this.differsByCase(key, there.name);
         const stored = await this.uploads.store({ key, path, body: opened, sha256, contentHash, options });
         if (stored.name !== lastPart(key)) throw this.differsByCase(key, stored.name);
         if (stored.size !== opened.size || stored.content_hash !== contentHash) {

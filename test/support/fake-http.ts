@@ -72,6 +72,7 @@ export class FakeHttp {
   private async handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const url = new URL(incoming.url ?? '/', this.endpoint);
     const asked: Asked = { method: incoming.method ?? '', url, headers: incoming.headers, incoming };
+    const { socket } = incoming;
     this.log.push(`${asked.method} ${url.pathname}`);
     const fault = this.fault(asked);
     try {
@@ -88,7 +89,7 @@ export class FakeHttp {
       if (error instanceof Refusal) {
         incoming.resume();
         this.answer(outgoing, error.answer);
-      } else if (error instanceof Cut) incoming.destroy();
+      } else if (error instanceof Cut) socket.destroy();
       else {
         // The client went away.
         if (!incoming.destroyed) console.error(error);

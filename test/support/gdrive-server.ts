@@ -128,6 +128,12 @@ export class DriveServer {
     return made;
   }
 
+  /** Deletes a file, or a folder with all in it. */
+  drop(id: string): void {
+    this.files.delete(id);
+    for (const file of [...this.files.values()]) if (file.parents.includes(id)) this.drop(file.id);
+  }
+
   /** What is not in the trash, by its path below a folder; several of one name are all listed. */
   paths(root: string): string[] {
     const below = (id: string, path: string): string[] =>
@@ -189,7 +195,7 @@ export class DriveServer {
     if (id === undefined) throw problem(404, 'notFound', 'Not Found');
     if (found === undefined || !sees(found)) throw notFound(id);
     if (method === 'GET' && url.searchParams.get('alt') === 'media') return this.content(asked, found);
-    if (method === 'GET') return { status: 200, body: masked(resource(found), url.searchParams.get('fields')) };
+    if (method === 'GET') return { status: 200, body: masked(resource({ ...found, trashed: this.isTrashed(found) }), url.searchParams.get('fields')) };
     if (this.readOnly) throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
     if (method === 'PATCH') return this.update(found, await jsonBody(asked.incoming), url);
     if (method === 'DELETE') return this.remove(found);
@@ -385,7 +391,7 @@ export class DriveServer {
   private remove(file: StoredFile): Answer {
     if (this.sharedDrive !== undefined && !this.manager)
       throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
-    this.files.delete(file.id);
+    this.drop(file.id);
     return { status: 204 };
   }
 }
