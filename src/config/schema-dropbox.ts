@@ -18,7 +18,9 @@ export const dropboxFields = {
     .string()
     .regex(/^(home|team|\d+)$/, { error: 'expected home, team or the number of a namespace' })
     .optional()
-    .describe('Where `path` begins. home: the user’s folder; team: the team’s space; or a namespace’s id. Default: home.'),
+    .describe(
+      'Where `path` begins. home: the user’s folder; team: the team’s space; or a namespace’s id. Default: home.',
+    ),
   endpoint: endpoint()
     .optional()
     .describe(

@@ -26,11 +26,7 @@ export class Attempts {
   }
 
   /** Does `work`, and again after a passing error; it gets the attempt's number, from 1. */
-  async repeat<T>(
-    action: string,
-    signal: AbortSignal | undefined,
-    work: (attempt: number) => Promise<T>,
-  ): Promise<T> {
+  async repeat<T>(action: string, signal: AbortSignal | undefined, work: (attempt: number) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         signal?.throwIfAborted();

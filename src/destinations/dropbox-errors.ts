@@ -25,10 +25,20 @@ const byTag: readonly (readonly [tag: RegExp, meaning: Meaning])[] = [
   [/too_many_(requests|write_operations)/, slow],
   [/insufficient_space|insufficient_quota/, full],
   [/missing_scope/, { ...denied, says: 'the app lacks a permission' }],
-  [/no_write_permission|no_permission|cant_/, { code: 'DestinationReadOnly', says: 'the folder may only be read', hint: 'Give the account the right to edit the folder.' }],
+  [
+    /no_write_permission|no_permission|cant_/,
+    {
+      code: 'DestinationReadOnly',
+      says: 'the folder may only be read',
+      hint: 'Give the account the right to edit the folder.',
+    },
+  ],
   [/restricted_content|access_error|user_suspended|invalid_account_type|paper_access_denied/, denied],
   [/(expired|invalid)_access_token/, { ...denied, says: 'the access token is refused' }],
-  [/content_hash_mismatch/, { code: 'IntegrityMismatch', says: 'the bytes that arrived have another checksum', retryable: true }],
+  [
+    /content_hash_mismatch/,
+    { code: 'IntegrityMismatch', says: 'the bytes that arrived have another checksum', retryable: true },
+  ],
   [/malformed_path|disallowed_name/, name],
   [/conflict/, { code: 'ObjectExists', says: 'there is already something of this name' }],
   [/not_found/, { code: 'ObjectMissing', says: 'it is not there' }],
@@ -80,7 +90,12 @@ function waitOf(error: unknown): number {
 }
 
 /** What an error of Dropbox's client means to a user. Keeps nothing of the request: that holds tokens. */
-export function dropboxError(context: DropboxContext, action: string, error: unknown, signal?: AbortSignal): HoldfastError {
+export function dropboxError(
+  context: DropboxContext,
+  action: string,
+  error: unknown,
+  signal?: AbortSignal,
+): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const { label } = context;
   if (signal?.aborted) return cancelled(`${action} at ${label}`);

@@ -54,7 +54,11 @@ export class DropboxHttp {
     return new URL(`${this.endpoint.replace(/\/+$/, '')}/${folder}${asked.pathname}${asked.search}`);
   }
 
-  private send(url: URL, { method = 'GET', headers = {}, body }: FetchOptions, signal: AbortSignal): Promise<FetchAnswer> {
+  private send(
+    url: URL,
+    { method = 'GET', headers = {}, body }: FetchOptions,
+    signal: AbortSignal,
+  ): Promise<FetchAnswer> {
     const isPlain = url.protocol === 'http:';
     const sized = body instanceof SizedStream ? body : undefined;
     const content = typeof body === 'string' ? Buffer.from(body) : undefined;

@@ -83,8 +83,12 @@ export class DropboxUploads {
       this.inLine(async () => {
         try {
           const { result } = await this.client.call(signal, (dropbox, alive) =>
-            this.sending(bytes, options, alive, (sent) => furthest.reach(sent), (contents) =>
-              dropbox.filesUpload({ ...commitOf(upload), content_hash: contentHash, contents }),
+            this.sending(
+              bytes,
+              options,
+              alive,
+              (sent) => furthest.reach(sent),
+              (contents) => dropbox.filesUpload({ ...commitOf(upload), content_hash: contentHash, contents }),
             ),
           );
           return result;
@@ -173,8 +177,12 @@ export class DropboxUploads {
         await this.attempts.run(`storing ${key}`, signal, async () => {
           try {
             await this.client.call(signal, (dropbox, alive) =>
-              this.sending(bytes, options, alive, (sent) => furthest.reach(start + sent), (contents) =>
-                dropbox.filesUploadSessionAppendV2({ cursor, close: false, content_hash, contents }),
+              this.sending(
+                bytes,
+                options,
+                alive,
+                (sent) => furthest.reach(start + sent),
+                (contents) => dropbox.filesUploadSessionAppendV2({ cursor, close: false, content_hash, contents }),
               ),
             );
             at = start + bytes.length;

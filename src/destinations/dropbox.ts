@@ -122,7 +122,11 @@ export class DropboxDestination implements Destination {
       }
       const translate = (error: unknown): HoldfastError => this.translate(action, error, signal);
       const expected = (end ?? size) - start;
-      return unlessSilent(guarded(stream, { expected, label: this.labelOf(key), translate, signal }), stream, this.label);
+      return unlessSilent(
+        guarded(stream, { expected, label: this.labelOf(key), translate, signal }),
+        stream,
+        this.label,
+      );
     });
   }
 
@@ -337,7 +341,10 @@ export class DropboxDestination implements Destination {
 
   private differsByCase(key: string, there: string): HoldfastError {
     const message = `${this.labelOf(key)} differs only by case from ${there}, which is there: Dropbox keeps one of them`;
-    return new HoldfastError('DestinationFailed', message, { retryable: false, hint: 'Give one of them another name.' });
+    return new HoldfastError('DestinationFailed', message, {
+      retryable: false,
+      hint: 'Give one of them another name.',
+    });
   }
 
   private translate(action: string, error: unknown, signal?: AbortSignal): HoldfastError {

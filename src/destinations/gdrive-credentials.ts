@@ -46,7 +46,12 @@ export function googleCredentials(name: string, config: GoogleDriveDestinationCo
     } catch {
       throw invalid('hold a private_key that is not a PEM key');
     }
-    return { kind: 'service', email, privateKey, tokenUrl: url(file, 'token_uri', 'https://oauth2.googleapis.com/token') };
+    return {
+      kind: 'service',
+      email,
+      privateKey,
+      tokenUrl: url(file, 'token_uri', 'https://oauth2.googleapis.com/token'),
+    };
   }
   const client = isRecord(file) ? (file.installed ?? file.web) : undefined;
   const clientId = textAt(client, 'client_id');
@@ -75,7 +80,8 @@ export function googleTokens(
   state: string,
 ): AccessTokens {
   const label = `Destination "${name}" (Google Drive)`;
-  if (credentials.kind === 'client') return new LoginTokens(label, name, credentials.client, new TokenFile(state, name));
+  if (credentials.kind === 'client')
+    return new LoginTokens(label, name, credentials.client, new TokenFile(state, name));
   const scope = driveScope(config, credentials);
   return new KeyTokens(label, credentials.tokenUrl, () => assertionForm(credentials, scope), credentials.privateKey);
 }

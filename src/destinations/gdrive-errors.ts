@@ -119,13 +119,15 @@ export function driveError(context: DriveContext, action: string, error: unknown
   // Session URLs are as good as passwords.
   const said = quote(words.replace(/https?:\/\/\S+/g, '(URL)'), secrets);
   const cause = new Error([status, reason, said].filter((part) => part !== undefined).join(' '));
-  const meaning = (reason === undefined ? undefined : byReason[reason]) ?? (status === undefined ? undefined : byStatus[status]);
+  const meaning =
+    (reason === undefined ? undefined : byReason[reason]) ?? (status === undefined ? undefined : byStatus[status]);
   if (meaning !== undefined) {
     const { code, says, ...details } = meaning;
-    const wait = retryAfterMs(headerOf(headersOf(error), 'retry-after')) ?? details.retryAfterMs ?? 1000;
+    const wait = retryAfterMs(headerOf(headersOf(error), 'retry-after')) ?? details.retryAfterMs;
     return new HoldfastError(code, `${label}: ${says} while ${action} (${reason ?? status}: ${said})`, {
       ...details,
-      ...(code === 'Throttled' ? { retryAfterMs: wait } : {}),
+      // Not told how long: then with growing pauses.
+      ...(code === 'Throttled' && wait !== undefined ? { retryAfterMs: wait } : {}),
       cause,
     });
   }
@@ -145,7 +147,10 @@ export function driveError(context: DriveContext, action: string, error: unknown
   }
   const wait = status === 503 ? retryAfterMs(headerOf(headersOf(error), 'retry-after')) : undefined;
   if (wait !== undefined) {
-    return new HoldfastError('Throttled', `${label}: Google asks to wait while ${action}`, { retryAfterMs: wait, cause });
+    return new HoldfastError('Throttled', `${label}: Google asks to wait while ${action}`, {
+      retryAfterMs: wait,
+      cause,
+    });
   }
   const retryable = status === undefined || status >= 500;
   return new HoldfastError('DestinationFailed', `${label}: failed while ${action} (${status ?? 'Error'}: ${said})`, {

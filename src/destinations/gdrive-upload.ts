@@ -11,7 +11,7 @@ import type { UploadRecords, UploadSlot } from './upload-records.js';
 
 const MiB = 1024 * 1024;
 /** Larger objects are uploaded in a session that can be resumed. */
-const smallLimit = 5 * MiB;
+const smallLimit = 4 * MiB;
 /** A multiple of 256 KiB, as Google wants every chunk but the last. */
 export const chunkSize = 8 * MiB;
 const piece = 256 * 1024;

@@ -171,7 +171,9 @@ export class GoogleDriveDestination implements Destination {
   /** The account's storage, where it is limited; a shared drive's is its organization's. */
   async space(signal?: AbortSignal): Promise<{ free: number; total: number } | undefined> {
     if (this.config.driveId !== undefined) return undefined;
-    const { data } = await this.attempts.repeat('asking for free space', signal, () => this.about('storageQuota', signal));
+    const { data } = await this.attempts.repeat('asking for free space', signal, () =>
+      this.about('storageQuota', signal),
+    );
     const total = Number(data.storageQuota?.limit ?? 0);
     if (total === 0) return undefined;
     return { free: Math.max(0, total - Number(data.storageQuota?.usage ?? 0)), total };

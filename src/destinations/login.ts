@@ -77,7 +77,14 @@ async function google(
   const { client, authUrl, deviceUrl } = credentials;
   const scope = driveScope(config, credentials);
   if (way === 'device') {
-    return await device(label, deviceUrl, client.tokenUrl, { ...clientForm(client), scope }, clientForm(client), dialogue);
+    return await device(
+      label,
+      deviceUrl,
+      client.tokenUrl,
+      { ...clientForm(client), scope },
+      clientForm(client),
+      dialogue,
+    );
   }
   const { verifier, challenge } = pkce();
   const nonce = randomBytes(16).toString('base64url');
@@ -111,7 +118,8 @@ async function dropbox(
   way: LoginWay,
   dialogue: LoginDialogue,
 ): Promise<Grant> {
-  if (way === 'device') throw new HoldfastError('UsageInvalid', 'Dropbox has no login by device', { hint: 'Leave --device out.' });
+  if (way === 'device')
+    throw new HoldfastError('UsageInvalid', 'Dropbox has no login by device', { hint: 'Leave --device out.' });
   const { client, authUrl } = dropboxOAuth(config);
   const { verifier, challenge } = pkce();
   const url = new URL(authUrl);

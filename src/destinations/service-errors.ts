@@ -29,7 +29,10 @@ export function lineProblem(error: unknown): { code: string; kind: 'network' | '
     if (errno !== undefined && certificate.test(errno)) return { code: errno, kind: 'certificate' };
     if (errno !== undefined && network.test(errno)) return { code: errno, kind: 'network' };
     if (at instanceof AggregateError && at.errors.length > 0) return lineProblem(at.errors[0]);
-    if (/^(aborted|socket hang up|Premature close|terminated|fetch failed)$/i.test(at.message) && at.cause === undefined)
+    if (
+      /^(aborted|socket hang up|Premature close|terminated|fetch failed)$/i.test(at.message) &&
+      at.cause === undefined
+    )
       return { code: 'connection closed', kind: 'network' };
   }
   return undefined;

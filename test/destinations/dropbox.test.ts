@@ -208,7 +208,8 @@ describe('a Dropbox destination', () => {
       ['upload_session/finish', 9 * MiB],
     ] as const) {
       let lost = 0;
-      server.http.fault = ({ url }) => (url.pathname.endsWith(route) && lost++ === 0 ? { cutAnswerAfter: 0 } : undefined);
+      server.http.fault = ({ url }) =>
+        url.pathname.endsWith(route) && lost++ === 0 ? { cutAnswerAfter: 0 } : undefined;
       const bytes = randomBytes(size);
       await box.put(`lost/${size}`, { bytes }, { exclusive: true });
       expect(lost).toBeGreaterThan(0);
@@ -258,7 +259,8 @@ describe('a Dropbox destination', () => {
 
   it('waits as long as it is told to, and hands a long wait on', async () => {
     await box.put('a', { bytes: Buffer.from('x') });
-    const busy = (wait: number) => dropboxProblem('too_many_requests', { reason: { '.tag': 'too_many_requests' }, retry_after: wait });
+    const busy = (wait: number) =>
+      dropboxProblem('too_many_requests', { reason: { '.tag': 'too_many_requests' }, retry_after: wait });
     let refused = 0;
     const times: number[] = [];
     server.http.fault = () => {
@@ -312,7 +314,9 @@ describe('a Dropbox destination', () => {
     expect(await box.stat('Jobs/site')).toBeUndefined();
     expect((await failure(box.get('Jobs/site'))).code).toBe('ObjectMissing');
     await box.delete('Jobs/site');
-    expect((await failure(box.put('Jobs/site', { bytes: Buffer.from('x') }, { exclusive: true }))).code).toBe('ObjectExists');
+    expect((await failure(box.put('Jobs/site', { bytes: Buffer.from('x') }, { exclusive: true }))).code).toBe(
+      'ObjectExists',
+    );
     const error = await failure(box.put('Jobs/site', { bytes: Buffer.from('theirs') }));
     expect(error).toMatchObject({ code: 'DestinationFailed', retryable: false });
     expect((await box.read('Jobs/Site', { maxBytes: 10 })).toString()).toBe('mine');

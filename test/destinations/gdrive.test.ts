@@ -20,7 +20,10 @@ async function logIn(server: DriveServer, state: string, name = 'drive'): Promis
   await new TokenFile(state, name).write({ refreshToken: server.oauth.login() });
 }
 
-function configFor(server: DriveServer, more: Partial<GoogleDriveDestinationConfig> = {}): GoogleDriveDestinationConfig {
+function configFor(
+  server: DriveServer,
+  more: Partial<GoogleDriveDestinationConfig> = {},
+): GoogleDriveDestinationConfig {
   return { type: 'gdrive', credentials: server.clientJson(), endpoint: server.endpoint, ...more };
 }
 
@@ -442,7 +445,9 @@ describe('a Google Drive destination', () => {
     const error = await failure(blind.ensureRoot());
     expect(error).toMatchObject({ code: 'DestinationMissing' });
     expect(error.hint).toContain('scope: drive');
-    await new TokenFile(state, 'wide').write({ refreshToken: server.oauth.login('https://www.googleapis.com/auth/drive') });
+    await new TokenFile(state, 'wide').write({
+      refreshToken: server.oauth.login('https://www.googleapis.com/auth/drive'),
+    });
     const wide = await openDestination('wide', configFor(server, { folderId: foreign.id }), { state });
     await wide.ensureRoot();
     await wide.put('a', { bytes: Buffer.from('x') });

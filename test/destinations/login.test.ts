@@ -81,10 +81,24 @@ describe('a login to Google', () => {
   });
 
   it('works by pasting', async () => {
-    await logIn('drive', config, state, 'paste', person(async (page) => page.headers.get('location') ?? ''));
+    await logIn(
+      'drive',
+      config,
+      state,
+      'paste',
+      person(async (page) => page.headers.get('location') ?? ''),
+    );
     await works();
     for (const answer of ['', 'http://127.0.0.1:8085/?code=x&state=other']) {
-      const error = await failure(logIn('drive', config, state, 'paste', person(async () => answer)));
+      const error = await failure(
+        logIn(
+          'drive',
+          config,
+          state,
+          'paste',
+          person(async () => answer),
+        ),
+      );
       expect(error.code).toBe('AuthDenied');
     }
     // The login before is still there.
@@ -132,7 +146,15 @@ describe('a login to Dropbox', () => {
     expect((await box.stat('a'))?.size).toBe(1);
     await box.close();
     for (const code of ['', 'code-wrong']) {
-      const error = await failure(logIn('box', config, state, 'paste', person(async () => code)));
+      const error = await failure(
+        logIn(
+          'box',
+          config,
+          state,
+          'paste',
+          person(async () => code),
+        ),
+      );
       expect(error.code).toBe('AuthDenied');
     }
     expect((await failure(logIn('box', config, state, 'device', reading))).code).toBe('UsageInvalid');

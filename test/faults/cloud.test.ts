@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { randomBytes } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
@@ -39,7 +39,10 @@ afterAll(async () => {
 });
 
 /** Runs `login` as a person would: opens the address it shows and enters what the page says. */
-async function logIn(args: string[], read: (page: Response) => Promise<string>): Promise<{ stdout: string; stderr: string }> {
+async function logIn(
+  args: string[],
+  read: (page: Response) => Promise<string>,
+): Promise<{ stdout: string; stderr: string }> {
   const child = spawn(process.execPath, [program, '--config', host.configFile, 'login', ...args, '--json']);
   let stderr = '';
   let opened = false;
@@ -80,14 +83,19 @@ it('logs in, backs up to three places and restores from each', async () => {
     ['drive', 'stored'],
     ['box', 'stored'],
   ]);
-  const checked = await host.json<{ checks: { name: string; status: string; message: string }[] }>(['destinations', 'test']);
+  const checked = await host.json<{ checks: { name: string; status: string; message: string }[] }>([
+    'destinations',
+    'test',
+  ]);
   expect(checked.checks.filter(({ status }) => status === 'fail')).toEqual([]);
   expect(checked.checks.find(({ name }) => name === 'destination drive account')?.message).toContain('ann@example.com');
   for (const name of ['drive', 'box']) {
     const target = host.path(`restored-${name}`);
     await host.json(['restore', 'home', '--to', target, '--from', name]);
-    for (const [file, bytes] of files) expect((await readFile(join(target, host.source, file))).equals(bytes)).toBe(true);
+    for (const [file, bytes] of files)
+      expect((await readFile(join(target, host.source, file))).equals(bytes)).toBe(true);
   }
   const log = host.logTail(1e6);
-  for (const secret of [drive.oauth.clientSecret, ...drive.oauth.loggedIn, ...box.oauth.loggedIn]) expect(log).not.toContain(secret);
+  for (const secret of [drive.oauth.clientSecret, ...drive.oauth.loggedIn, ...box.oauth.loggedIn])
+    expect(log).not.toContain(secret);
 });

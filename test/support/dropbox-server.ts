@@ -75,7 +75,11 @@ export class DropboxServer {
     this.place(space, path, bytes === undefined ? undefined : { file, size: bytes.length, hash: contentHash(bytes) });
   }
 
-  private place(space: Map<string, Entry>, path: string, content?: { file: string; size: number; hash: string }): Entry {
+  private place(
+    space: Map<string, Entry>,
+    path: string,
+    content?: { file: string; size: number; hash: string },
+  ): Entry {
     const above = path.slice(0, path.lastIndexOf('/'));
     if (above !== '' && !space.has(above.toLowerCase())) this.place(space, above);
     const known = space.get(path.toLowerCase());
@@ -96,18 +100,20 @@ export class DropboxServer {
   private async serve(asked: Asked, limit: number): Promise<Answer> {
     const [, host, rest = ''] = /^\/(api|content|www)\/(.*)$/.exec(asked.url.pathname) ?? [];
     if (host === undefined) return { status: 404, body: 'no such host' };
-    if (host === 'www' && rest === 'oauth2/authorize') return this.oauth.authorize(asked, { offline: ['token_access_type', 'offline'] });
-    if (host === 'api' && rest === 'oauth2/token') return await this.oauth.token(asked, `${this.endpoint}/api/oauth2/token`);
+    if (host === 'www' && rest === 'oauth2/authorize')
+      return this.oauth.authorize(asked, { offline: ['token_access_type', 'offline'] });
+    if (host === 'api' && rest === 'oauth2/token')
+      return await this.oauth.token(asked, `${this.endpoint}/api/oauth2/token`);
     if (asked.method !== 'POST') return { status: 405, body: 'expected POST' };
     const route = /^2\/([\w/]+)$/.exec(rest)?.[1] ?? '';
     const onContent = route === 'files/download' || /^files\/upload/.test(route);
     if (onContent !== (host === 'content')) return { status: 404, body: `${route} is not on this host` };
-    if (this.oauth.scopeOf(asked) === undefined) throw refusal(401, 'expired_access_token', { '.tag': 'expired_access_token' });
+    if (this.oauth.scopeOf(asked) === undefined)
+      throw refusal(401, 'expired_access_token', { '.tag': 'expired_access_token' });
     const space = this.spaceOf(asked);
     if (onContent) {
       const arg = asked.headers['dropbox-api-arg'];
       if (typeof arg !== 'string') return { status: 400, body: 'expected Dropbox-API-Arg' };
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: a header has to be plain ASCII.
       if (!/^[\x20-\x7e]*$/.test(arg)) return { status: 400, body: 'could not decode Dropbox-API-Arg' };
       return await this.contentRoute(route, JSON.parse(arg) as Record<string, unknown>, asked, space, limit);
     }
@@ -133,7 +139,13 @@ export class DropboxServer {
       case 'users/get_current_account': {
         const root = this.teamSpace ?? '1';
         const tag = this.teamSpace === undefined ? 'user' : 'team';
-        return { status: 200, body: { email: 'ann@example.com', root_info: { '.tag': tag, root_namespace_id: root, home_namespace_id: '1' } } };
+        return {
+          status: 200,
+          body: {
+            email: 'ann@example.com',
+            root_info: { '.tag': tag, root_namespace_id: root, home_namespace_id: '1' },
+          },
+        };
       }
       case 'users/get_space_usage': {
         const used = this.used();
@@ -148,7 +160,11 @@ export class DropboxServer {
         const path = checkPath(args.path, 'path');
         this.checkWrite('path');
         const there = space.get(path.toLowerCase());
-        if (there !== undefined) throw refusal(409, `path/conflict/${there.tag}`, { '.tag': 'path', path: { '.tag': 'conflict', conflict: { '.tag': there.tag } } });
+        if (there !== undefined)
+          throw refusal(409, `path/conflict/${there.tag}`, {
+            '.tag': 'path',
+            path: { '.tag': 'conflict', conflict: { '.tag': there.tag } },
+          });
         return { status: 200, body: { metadata: described(this.place(space, path)) } };
       }
       case 'files/delete_v2': {
@@ -165,7 +181,10 @@ export class DropboxServer {
           this.resets -= 1;
           throw refusal(409, 'reset', { '.tag': 'reset' });
         }
-        const { path, at } = JSON.parse(Buffer.from(String(args.cursor), 'base64url').toString()) as { path: string; at: number };
+        const { path, at } = JSON.parse(Buffer.from(String(args.cursor), 'base64url').toString()) as {
+          path: string;
+          at: number;
+        };
         return this.page(space, path, at);
       }
     }
@@ -178,7 +197,8 @@ export class DropboxServer {
     if (typeof limit === 'number' && (limit < 1 || limit > 2000)) return { status: 400, body: 'limit' };
     if (path !== '') {
       const found = this.find(space, path, 'path');
-      if (found.tag !== 'folder') throw refusal(409, 'path/not_folder', { '.tag': 'path', path: { '.tag': 'not_folder' } });
+      if (found.tag !== 'folder')
+        throw refusal(409, 'path/not_folder', { '.tag': 'path', path: { '.tag': 'not_folder' } });
     }
     if (args.recursive !== true) return { status: 400, body: 'this fake lists recursively only' };
     return this.page(space, String(path).toLowerCase(), 0);
@@ -206,7 +226,8 @@ export class DropboxServer {
   ): Promise<Answer> {
     if (route === 'files/download') return this.download(args, asked, space);
     const { headers, incoming } = asked;
-    if (headers['content-type'] !== 'application/octet-stream') return { status: 400, body: 'expected application/octet-stream' };
+    if (headers['content-type'] !== 'application/octet-stream')
+      return { status: 400, body: 'expected application/octet-stream' };
     if (headers['content-length'] === undefined) return { status: 400, body: 'expected Content-Length' };
     if (Number(headers['content-length']) > uploadLimit) return { status: 413, body: 'too large' };
     const counted = async (): Promise<Buffer> => {
@@ -217,7 +238,8 @@ export class DropboxServer {
       if (bytes.length !== Number(headers['content-length'])) throw new Cut();
       this.uploaded += bytes.length;
       const said = args.content_hash;
-      if (said !== undefined && said !== contentHash(bytes)) throw refusal(409, 'content_hash_mismatch', { '.tag': 'content_hash_mismatch' });
+      if (said !== undefined && said !== contentHash(bytes))
+        throw refusal(409, 'content_hash_mismatch', { '.tag': 'content_hash_mismatch' });
       return bytes;
     };
     switch (route) {
@@ -250,7 +272,12 @@ export class DropboxServer {
         const commit = typeof args.commit === 'object' && args.commit !== null ? { ...args.commit } : {};
         const size = session.size + bytes.length;
         this.checkCommit(commit, space, size, 'path');
-        const answer = await this.commit(commit, space, { file: session.path, size, hash: contentHash(readFileSync(session.path)) }, 'path');
+        const answer = await this.commit(
+          commit,
+          space,
+          { file: session.path, size, hash: contentHash(readFileSync(session.path)) },
+          'path',
+        );
         this.sessions.delete(String((args.cursor as { session_id: string }).session_id));
         return answer;
       }
@@ -280,7 +307,8 @@ export class DropboxServer {
       refusal(409, `${at}/${tag}`, { '.tag': 'path', reason: { '.tag': tag, ...more }, upload_session_id: 'x' });
     if (this.used() + size > this.quota) throw reason('insufficient_space');
     const there = space.get(path.toLowerCase());
-    const mode = typeof args.mode === 'object' && args.mode !== null && '.tag' in args.mode ? args.mode['.tag'] : args.mode;
+    const mode =
+      typeof args.mode === 'object' && args.mode !== null && '.tag' in args.mode ? args.mode['.tag'] : args.mode;
     if (there?.tag === 'folder') throw reason('conflict/folder');
     if (there !== undefined && mode !== 'overwrite') throw reason('conflict/file');
   }
@@ -293,7 +321,10 @@ export class DropboxServer {
     at: string,
   ): Promise<Answer> {
     if (this.writing > 0) {
-      throw refusal(429, 'too_many_write_operations', { reason: { '.tag': 'too_many_write_operations' }, retry_after: 1 });
+      throw refusal(429, 'too_many_write_operations', {
+        reason: { '.tag': 'too_many_write_operations' },
+        retry_after: 1,
+      });
     }
     this.writing += 1;
     try {
@@ -334,11 +365,14 @@ export class DropboxServer {
   }
 
   private checkWrite(at: string): void {
-    if (this.readOnly) throw refusal(409, `${at}/no_write_permission`, { '.tag': 'path', reason: { '.tag': 'no_write_permission' } });
+    if (this.readOnly)
+      throw refusal(409, `${at}/no_write_permission`, { '.tag': 'path', reason: { '.tag': 'no_write_permission' } });
   }
 
   private used(): number {
-    return [...this.namespaces.values()].flatMap((space) => [...space.values()]).reduce((sum, { size }) => sum + size, 0);
+    return [...this.namespaces.values()]
+      .flatMap((space) => [...space.values()])
+      .reduce((sum, { size }) => sum + size, 0);
   }
 }
 
@@ -373,7 +407,11 @@ function escaped(character: string): string {
 export function contentHash(bytes: Uint8Array): string {
   const blocks: Buffer[] = [];
   for (let at = 0; at < bytes.length; at += 4 * MiB)
-    blocks.push(createHash('sha256').update(bytes.subarray(at, at + 4 * MiB)).digest());
+    blocks.push(
+      createHash('sha256')
+        .update(bytes.subarray(at, at + 4 * MiB))
+        .digest(),
+    );
   return createHash('sha256').update(Buffer.concat(blocks)).digest('hex');
 }
 

@@ -81,7 +81,8 @@ export class FakeHttp {
         this.answer(outgoing, fault.answer);
         return;
       }
-      const limit = fault !== undefined && 'cutRequestAfter' in fault ? fault.cutRequestAfter : Number.POSITIVE_INFINITY;
+      const limit =
+        fault !== undefined && 'cutRequestAfter' in fault ? fault.cutRequestAfter : Number.POSITIVE_INFINITY;
       const answer = await this.serve(asked, limit);
       if (fault !== undefined && 'cutAnswerAfter' in fault) cut(outgoing, fault.cutAnswerAfter);
       this.answer(outgoing, answer);

@@ -87,14 +87,21 @@ export class FakeOAuth {
     this.devices.set(device, { approved: false, scope: form.get('scope') ?? '' });
     return {
       status: 200,
-      body: { device_code: device, user_code: 'ABCD-EFGH', verification_url: `${endpoint}/device`, expires_in: 60, interval: 1 },
+      body: {
+        device_code: device,
+        user_code: 'ABCD-EFGH',
+        verification_url: `${endpoint}/device`,
+        expires_in: 60,
+        interval: 1,
+      },
     };
   }
 
   /** The token endpoint. */
   async token(asked: Asked, tokenUrl: string): Promise<Answer> {
     if (asked.method !== 'POST' || asked.url.search !== '') throw refusal('invalid_request', 400);
-    if (!asked.headers['content-type']?.startsWith('application/x-www-form-urlencoded')) throw refusal('invalid_request', 400);
+    if (!asked.headers['content-type']?.startsWith('application/x-www-form-urlencoded'))
+      throw refusal('invalid_request', 400);
     const form = new URLSearchParams(await text(asked.incoming));
     const grant = form.get('grant_type') ?? '';
     if (grant === 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
@@ -108,7 +115,9 @@ export class FakeOAuth {
       const code = form.get('code') ?? '';
       const known = this.codes.get(code);
       this.codes.delete(code);
-      const verifier = createHash('sha256').update(form.get('code_verifier') ?? '').digest('base64url');
+      const verifier = createHash('sha256')
+        .update(form.get('code_verifier') ?? '')
+        .digest('base64url');
       if (known === undefined || known.redirectUri !== form.get('redirect_uri') || known.challenge !== verifier)
         throw refusal('invalid_grant', 400);
       return this.grant(grant, known.scope, this.login(known.scope));

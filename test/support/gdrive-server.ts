@@ -180,9 +180,15 @@ export class DriveServer {
     if (path === '/o/oauth2/auth') return this.oauth.authorize(asked, { offline: ['access_type', 'offline'] });
     const scope = this.oauth.scopeOf(asked);
     if (scope === undefined) throw problem(401, 'authError', 'Invalid Credentials');
-    if (!/\/auth\/drive(\.file)?$/.test(scope)) throw problem(403, 'insufficientPermissions', 'Request had insufficient authentication scopes.');
+    if (!/\/auth\/drive(\.file)?$/.test(scope))
+      throw problem(403, 'insufficientPermissions', 'Request had insufficient authentication scopes.');
     const sees = (file: StoredFile): boolean => !file.foreign || scope.endsWith('/drive');
-    if (this.sharedDrive !== undefined && !path.includes('/about') && !path.includes('generateIds') && !url.searchParams.has('upload_id')) {
+    if (
+      this.sharedDrive !== undefined &&
+      !path.includes('/about') &&
+      !path.includes('generateIds') &&
+      !url.searchParams.has('upload_id')
+    ) {
       if (url.searchParams.get('supportsAllDrives') !== 'true') throw notFound('the shared drive');
     }
     if (path === '/drive/v3/about' && method === 'GET') return this.about(url);
@@ -195,8 +201,13 @@ export class DriveServer {
     if (id === undefined) throw problem(404, 'notFound', 'Not Found');
     if (found === undefined || !sees(found)) throw notFound(id);
     if (method === 'GET' && url.searchParams.get('alt') === 'media') return this.content(asked, found);
-    if (method === 'GET') return { status: 200, body: masked(resource({ ...found, trashed: this.isTrashed(found) }), url.searchParams.get('fields')) };
-    if (this.readOnly) throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
+    if (method === 'GET')
+      return {
+        status: 200,
+        body: masked(resource({ ...found, trashed: this.isTrashed(found) }), url.searchParams.get('fields')),
+      };
+    if (this.readOnly)
+      throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
     if (method === 'PATCH') return this.update(found, await jsonBody(asked.incoming), url);
     if (method === 'DELETE') return this.remove(found);
     throw problem(405, 'httpMethodNotAllowed', 'Method Not Allowed');
@@ -225,7 +236,8 @@ export class DriveServer {
   private list(url: URL, sees: (file: StoredFile) => boolean): Answer {
     const get = (name: string): string | null => url.searchParams.get(name);
     const size = Math.min(Number(get('pageSize') ?? 100), this.pageSize);
-    if (Number(get('pageSize')) > 1000) throw problem(400, 'invalid', "Invalid value '1001'. Values must be within the range: [1, 1000]");
+    if (Number(get('pageSize')) > 1000)
+      throw problem(400, 'invalid', "Invalid value '1001'. Values must be within the range: [1, 1000]");
     const query = parseQuery(get('q') ?? '');
     if (query === undefined) throw problem(400, 'invalid', 'Invalid Value');
     const named = [...(get('q') ?? '').matchAll(/'([^']*)' in parents/g)].map(([, id = '']) => id);
@@ -234,14 +246,21 @@ export class DriveServer {
       if (parent === undefined || (!sees(parent) && id !== 'root')) throw notFound('.');
     }
     if (this.sharedDrive !== undefined) {
-      if (get('includeItemsFromAllDrives') !== 'true') return { status: 200, body: { incompleteSearch: false, files: [] } };
-      if (get('corpora') !== 'drive' || get('driveId') !== this.sharedDrive) throw problem(400, 'invalid', 'The driveId must be specified');
+      if (get('includeItemsFromAllDrives') !== 'true')
+        return { status: 200, body: { incompleteSearch: false, files: [] } };
+      if (get('corpora') !== 'drive' || get('driveId') !== this.sharedDrive)
+        throw problem(400, 'invalid', 'The driveId must be specified');
     }
     const found = [...this.files.values()].filter(
-      (file) => sees(file) && matches(query, { ...file, trashed: this.isTrashed(file) }, (id) => (id === 'root' ? 'my-drive' : id)),
+      (file) =>
+        sees(file) &&
+        matches(query, { ...file, trashed: this.isTrashed(file) }, (id) => (id === 'root' ? 'my-drive' : id)),
     );
     // The token is the query's own: another query with it is refused.
-    const digest = createHash('md5').update(get('q') ?? '').digest('hex').slice(0, 8);
+    const digest = createHash('md5')
+      .update(get('q') ?? '')
+      .digest('hex')
+      .slice(0, 8);
     const [owner, start = '0'] = (get('pageToken') ?? `${digest}.0`).split('.');
     if (owner !== digest) throw problem(400, 'invalid', 'Invalid Value');
     const page = found.slice(Number(start), Number(start) + size);
@@ -259,20 +278,31 @@ export class DriveServer {
 
   /** In the trash itself, or with a folder above it. */
   private isTrashed(file: StoredFile): boolean {
-    return file.trashed || file.parents.some((id) => this.isTrashed(this.files.get(id) ?? { ...file, parents: [], trashed: true }));
+    return (
+      file.trashed ||
+      file.parents.some((id) => this.isTrashed(this.files.get(id) ?? { ...file, parents: [], trashed: true }))
+    );
   }
 
-  private checkNew(meta: Record<string, unknown>, size: number, sees: (file: StoredFile) => boolean): { id: string; name: string; parents: string[]; mimeType: string } {
+  private checkNew(
+    meta: Record<string, unknown>,
+    size: number,
+    sees: (file: StoredFile) => boolean,
+  ): { id: string; name: string; parents: string[]; mimeType: string } {
     const { id, name = 'Untitled', parents = ['my-drive'], mimeType = 'application/octet-stream' } = meta;
     if (typeof name !== 'string' || typeof mimeType !== 'string' || !Array.isArray(parents) || parents.length !== 1)
       throw problem(400, 'invalid', 'Invalid Value');
     const parent = parents[0] === 'root' ? 'my-drive' : String(parents[0]);
     const above = this.files.get(parent);
     if (above === undefined || (!sees(above) && parent !== 'my-drive')) throw notFound(parent);
-    if (this.readOnly) throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
-    if (this.used + size > this.quota) throw problem(403, 'storageQuotaExceeded', "The user's Drive storage quota has been exceeded.");
-    if (id !== undefined && (typeof id !== 'string' || !this.ids.has(id))) throw problem(400, 'invalid', 'The provided file ID is not usable.');
-    if (typeof id === 'string' && this.files.has(id)) throw problem(409, 'fileIdInUse', 'A file already exists with the provided ID.');
+    if (this.readOnly)
+      throw problem(403, 'insufficientFilePermissions', 'The user does not have sufficient permissions for this file.');
+    if (this.used + size > this.quota)
+      throw problem(403, 'storageQuotaExceeded', "The user's Drive storage quota has been exceeded.");
+    if (id !== undefined && (typeof id !== 'string' || !this.ids.has(id)))
+      throw problem(400, 'invalid', 'The provided file ID is not usable.');
+    if (typeof id === 'string' && this.files.has(id))
+      throw problem(409, 'fileIdInUse', 'A file already exists with the provided ID.');
     return { id: id ?? `id-${randomBytes(12).toString('hex')}`, name, parents: [parent], mimeType };
   }
 
@@ -306,7 +336,15 @@ export class DriveServer {
     const path = join(this.folder, `session-${id}`);
     writeFileSync(path, '');
     const fields = url.searchParams.get('fields');
-    this.sessions.set(id, { meta, total, received: 0, path, md5: createHash('md5'), sha256: createHash('sha256'), fields });
+    this.sessions.set(id, {
+      meta,
+      total,
+      received: 0,
+      path,
+      md5: createHash('md5'),
+      sha256: createHash('sha256'),
+      fields,
+    });
     const location = `${this.endpoint}/upload/drive/v3/files?uploadType=resumable&upload_id=${id}`;
     return { status: 200, headers: { location } };
   }
@@ -320,7 +358,10 @@ export class DriveServer {
       return { status: 499 };
     }
     if (method !== 'PUT') throw problem(405, 'httpMethodNotAllowed', 'Method Not Allowed');
-    const done = (): Answer => ({ status: 200, body: session.file === undefined ? {} : masked(resource(session.file), session.fields) });
+    const done = (): Answer => ({
+      status: 200,
+      body: session.file === undefined ? {} : masked(resource(session.file), session.fields),
+    });
     const range = headers['content-range'] ?? '';
     const query = /^bytes \*\/(\d+|\*)$/.exec(range);
     if (session.file !== undefined) {
@@ -333,10 +374,17 @@ export class DriveServer {
     }
     const [, first, last, total] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(range) ?? [];
     const [start, end] = [Number(first), Number(last) + 1];
-    if (first === undefined || Number(total) !== session.total || end > session.total || end - start !== Number(headers['content-length']))
+    if (
+      first === undefined ||
+      Number(total) !== session.total ||
+      end > session.total ||
+      end - start !== Number(headers['content-length'])
+    )
       throw problem(400, 'badRequest', 'Invalid Content-Range');
-    if (start !== session.received) throw problem(400, 'badRequest', `Invalid request. ${start} is not where the upload is.`);
-    if (end !== session.total && (end - start) % KiB256 !== 0) throw problem(400, 'badRequest', 'Chunks are multiples of 262144 bytes.');
+    if (start !== session.received)
+      throw problem(400, 'badRequest', `Invalid request. ${start} is not where the upload is.`);
+    if (end !== session.total && (end - start) % KiB256 !== 0)
+      throw problem(400, 'badRequest', 'Chunks are multiples of 262144 bytes.');
     // Of a request that breaks off, only whole blocks are kept.
     let held: Buffer = Buffer.alloc(0);
     const keep = (bytes: Buffer): void => {
@@ -355,34 +403,52 @@ export class DriveServer {
     if (incoming.readableAborted) throw new Cut();
     keep(held);
     if (session.received < session.total) return resumeIncomplete(session.received);
-    if (this.used + session.total > this.quota) throw problem(403, 'storageQuotaExceeded', "The user's Drive storage quota has been exceeded.");
+    if (this.used + session.total > this.quota)
+      throw problem(403, 'storageQuotaExceeded', "The user's Drive storage quota has been exceeded.");
     const checked = this.checkNew(session.meta, session.total, () => true);
     const sums = { md5: session.md5.digest('hex'), sha256: session.sha256.digest('hex') };
     if (this.corrupt) sums.md5 = sums.md5.replace(/./, (c) => (c === '0' ? '1' : '0'));
-    session.file = this.add({ ...checked, ...sums, size: session.total, path: session.path, mimeType: checked.mimeType });
+    session.file = this.add({
+      ...checked,
+      ...sums,
+      size: session.total,
+      path: session.path,
+      mimeType: checked.mimeType,
+    });
     return done();
   }
 
   private content({ headers }: Asked, file: StoredFile): Answer {
     const { path, size } = file;
-    if (path === undefined) throw problem(403, 'fileNotDownloadable', 'Only files with binary content can be downloaded.');
+    if (path === undefined)
+      throw problem(403, 'fileNotDownloadable', 'Only files with binary content can be downloaded.');
     const range = headers.range;
     if (range === undefined) {
-      return { status: 200, headers: { 'content-length': String(size), 'content-type': 'application/octet-stream' }, stream: (out) => createReadStream(path).pipe(out) };
+      return {
+        status: 200,
+        headers: { 'content-length': String(size), 'content-type': 'application/octet-stream' },
+        stream: (out) => createReadStream(path).pipe(out),
+      };
     }
     const [, first = '', last = ''] = /^bytes=(\d+)-(\d*)$/.exec(range) ?? [];
     const start = Number(first);
     const end = last === '' ? size - 1 : Math.min(Number(last), size - 1);
-    if (first === '' || start >= size) throw problem(416, 'requestedRangeNotSatisfiable', 'Request range not satisfiable');
+    if (first === '' || start >= size)
+      throw problem(416, 'requestedRangeNotSatisfiable', 'Request range not satisfiable');
     return {
       status: 206,
-      headers: { 'content-length': String(end - start + 1), 'content-range': `bytes ${start}-${end}/${size}`, 'content-type': 'application/octet-stream' },
+      headers: {
+        'content-length': String(end - start + 1),
+        'content-range': `bytes ${start}-${end}/${size}`,
+        'content-type': 'application/octet-stream',
+      },
       stream: (out) => createReadStream(path, { start, end }).pipe(out),
     };
   }
 
   private update(file: StoredFile, meta: Record<string, unknown>, url: URL): Answer {
-    for (const key of Object.keys(meta)) if (!['name', 'trashed'].includes(key)) throw problem(403, 'fieldNotWritable', key);
+    for (const key of Object.keys(meta))
+      if (!['name', 'trashed'].includes(key)) throw problem(403, 'fieldNotWritable', key);
     if (typeof meta.name === 'string') file.name = meta.name;
     if (typeof meta.trashed === 'boolean') file.trashed = meta.trashed;
     return { status: 200, body: masked(resource(file), url.searchParams.get('fields')) };
@@ -414,7 +480,8 @@ function resource(file: StoredFile): Record<string, unknown> {
 /** Only what was asked for, as the API does. */
 function masked(all: Record<string, unknown>, fields: string | null): Record<string, unknown> {
   const wanted = (fields ?? 'kind,id,name,mimeType').split(',');
-  for (const field of wanted) if (!/^\w+$/.test(field)) throw problem(400, 'invalidParameter', `Invalid field selection ${field}`);
+  for (const field of wanted)
+    if (!/^\w+$/.test(field)) throw problem(400, 'invalidParameter', `Invalid field selection ${field}`);
   return Object.fromEntries(Object.entries(all).filter(([key]) => wanted.includes(key)));
 }
 
@@ -433,7 +500,8 @@ function parseMultipart(body: Buffer, type: string): { meta: Record<string, unkn
     return part.subarray(part.indexOf('\r\n\r\n') + 4);
   });
   const [meta, content] = parts;
-  if (meta === undefined || content === undefined || parts.length !== 2) throw problem(400, 'badContent', 'Malformed multipart body.');
+  if (meta === undefined || content === undefined || parts.length !== 2)
+    throw problem(400, 'badContent', 'Malformed multipart body.');
   return { meta: JSON.parse(meta.toString()) as Record<string, unknown>, content: Buffer.from(content) };
 }
 

@@ -17,7 +17,8 @@ export function register(command: Command, context: Context): void {
 }
 
 async function login(context: Context, destination: string, options: Options): Promise<void> {
-  if (options.paste && options.device) throw new HoldfastError('UsageInvalid', '--paste and --device exclude each other');
+  if (options.paste && options.device)
+    throw new HoldfastError('UsageInvalid', '--paste and --device exclude each other');
   const way = options.paste ? 'paste' : options.device ? 'device' : 'browser';
   const { config } = await context.load();
   const control = await import('../../control/login.js');
