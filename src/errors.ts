@@ -68,6 +68,7 @@ const retryableCodes: ReadonlySet<ErrorCode> = new Set([
   'JobBusy',
   'TemporalUnavailable',
   'Internal',
+  'AuthExpired',
 ]);
 
 /** An error with a stable code, a message for people, and what to do next. */

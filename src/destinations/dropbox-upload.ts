@@ -52,10 +52,7 @@ export class DropboxUploads {
       await slot?.remove();
       return stored;
     } catch (error) {
-      const mayPass =
-        error instanceof HoldfastError &&
-        !upload.options.signal?.aborted &&
-        (error.retryable || error.code === 'AuthExpired');
+      const mayPass = error instanceof HoldfastError && error.retryable && !upload.options.signal?.aborted;
       if (!mayPass) await slot?.remove();
       throw error;
     } finally {

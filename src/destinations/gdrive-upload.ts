@@ -341,7 +341,7 @@ export class AfterRename extends Error {
 /** Whether the next attempt may go on with what this one sent. */
 function mayPass(error: unknown, signal?: AbortSignal): boolean {
   if (signal?.aborted || !(error instanceof HoldfastError)) return false;
-  return error.code !== 'IntegrityMismatch' && (error.retryable || error.code === 'AuthExpired');
+  return error.code !== 'IntegrityMismatch' && error.retryable;
 }
 
 interface Progress {

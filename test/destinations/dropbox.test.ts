@@ -252,7 +252,7 @@ describe('a Dropbox destination', () => {
     await box.put('a', { bytes: Buffer.from('x') });
     server.oauth.revokeLogins();
     const error = await failure(box.stat('a'));
-    expect(error).toMatchObject({ code: 'AuthExpired', retryable: false, hint: 'Run `holdfast login box`.' });
+    expect(error).toMatchObject({ code: 'AuthExpired', hint: 'Run `holdfast login box`.' });
     await new TokenFile(state, 'box').write({ refreshToken: server.oauth.login() });
     expect((await box.stat('a'))?.size).toBe(1);
   });

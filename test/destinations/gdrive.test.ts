@@ -257,7 +257,7 @@ describe('a Google Drive destination', () => {
       return undefined;
     };
     const error = await failure(drive.put('packs/a', { bytes }));
-    expect(error).toMatchObject({ code: 'AuthExpired', retryable: false, hint: 'Run `holdfast login drive`.' });
+    expect(error).toMatchObject({ code: 'AuthExpired', hint: 'Run `holdfast login drive`.' });
     expect((await failure(drive.stat('packs/a'))).code).toBe('AuthExpired');
     await logIn(server, state);
     await drive.put('packs/a', { bytes });
