@@ -11,6 +11,9 @@ const out = path.join(dist, 'run');
 const packages = [
   /^@temporalio\/(worker|testing|activity|workflow|core-bridge)/,
   /^@aws-/,
+  /^@googleapis\//,
+  /^google-auth-library$/,
+  /^dropbox$/,
   /^piscina$/,
   /^better-sqlite3$/,
   /^koffi$/,
@@ -23,6 +26,8 @@ const kept = [
   'activities/',
   'repository/seal.js',
   'destinations/s3.js',
+  'destinations/gdrive.js',
+  'destinations/dropbox.js',
   'config/redact.js',
   'errors.js',
 ].map((name) => path.join(dist, name));

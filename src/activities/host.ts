@@ -117,7 +117,7 @@ export class Host {
     const config = JSON.stringify(resolved);
     const known = this.opened.get(name);
     if (known?.config === config) return known.destination;
-    const destination = openDestination(name, resolved);
+    const destination = openDestination(name, resolved, { state: this.state });
     this.opened.set(name, { config, destination });
     if (known) void known.destination.then((old) => old.close()).catch(() => undefined);
     return destination;

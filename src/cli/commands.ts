@@ -39,6 +39,7 @@ export const commands: readonly CommandEntry[] = [
     summary: 'list, test and adopt destinations',
     load: () => import('./commands/destinations.js'),
   },
+  { name: 'login', summary: 'log in to Google Drive or Dropbox', load: () => import('./commands/login.js') },
   {
     name: 'completion',
     summary: 'print a completion script for a shell',

@@ -72,6 +72,17 @@ export function placesOf(a: DestinationConfig, b: DestinationConfig): 'same' | '
     const [short, long] = a.prefix.length < b.prefix.length ? [a.prefix, b.prefix] : [b.prefix, a.prefix];
     return short === '' || long.startsWith(`${short}/`) ? 'nested' : 'apart';
   }
+  if (a.type === 'gdrive' && b.type === 'gdrive') {
+    const place = (one: typeof a): string => one.folderId ?? one.driveId ?? `own folder by ${one.credentials}`;
+    return place(a) === place(b) && service(a.endpoint) === service(b.endpoint) ? 'same' : 'apart';
+  }
+  if (a.type === 'dropbox' && b.type === 'dropbox') {
+    const isOne = a.appKey === b.appKey && a.namespace === b.namespace && a.refreshToken === b.refreshToken;
+    if (!isOne || service(a.endpoint) !== service(b.endpoint)) return 'apart';
+    const [short = '', long = ''] = [a.path, b.path].map((path) => `${path.toLowerCase()}/`).sort();
+    if (short === long) return 'same';
+    return long.startsWith(short === '//' ? '/' : short) ? 'nested' : 'apart';
+  }
   return 'apart';
 }
 

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { duration, path, rate, secret, text } from './fields.js';
 import { parseReferences } from './references.js';
+import { dropboxFields } from './schema-dropbox.js';
+import { gdriveFields } from './schema-gdrive.js';
 
 /** What every destination may say. */
 export const everyDestination = {
@@ -94,4 +96,12 @@ function endpointProblem(value: string): string | undefined {
     : 'must not hold credentials; they go to `accessKeyId` and `secretAccessKey`';
 }
 
-export const destinationSchema = z.discriminatedUnion('type', [localDestinationSchema, s3DestinationSchema]);
+const gdriveDestinationSchema = z.strictObject({ ...gdriveFields, ...everyDestination }).describe('Google Drive.');
+const dropboxDestinationSchema = z.strictObject({ ...dropboxFields, ...everyDestination }).describe('Dropbox.');
+
+export const destinationSchema = z.discriminatedUnion('type', [
+  localDestinationSchema,
+  s3DestinationSchema,
+  gdriveDestinationSchema,
+  dropboxDestinationSchema,
+]);

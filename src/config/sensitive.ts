@@ -15,6 +15,9 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'url',
   'privateKey',
   'password',
+  'credentials',
+  'appSecret',
+  'refreshToken',
 ]);
 
 /** Whether the value at this path of a config (`['encryption', 'passphrase']`) is a secret. */

@@ -143,6 +143,7 @@ function checkFolders(config: Config, report: Report): void {
 function checkDestinations(config: Config, report: Report): void {
   const all = Object.entries(config.destinations);
   for (const [at, [name, destination]] of all.entries()) {
+    if ('endpoint' in destination) checkEndpoint(name, destination.endpoint, report);
     if (destination.type === 's3') checkS3(name, destination, report);
     for (const [other, earlier] of all.slice(0, at)) {
       const places = placesOf(destination, earlier);
@@ -168,14 +169,16 @@ function checkDestinations(config: Config, report: Report): void {
   }
 }
 
+function checkEndpoint(name: string, endpoint: string | undefined, report: Report): void {
+  if (endpoint === undefined || !/^http:/i.test(endpoint) || isLoopback(endpoint)) return;
+  report.warn(
+    'PlainHttp',
+    ['destinations', name, 'endpoint'],
+    'is http: others on the network can see and change what is sent; use https',
+  );
+}
+
 function checkS3(name: string, s3: Extract<DestinationConfig, { type: 's3' }>, report: Report): void {
-  if (s3.endpoint !== undefined && /^http:/i.test(s3.endpoint) && !isLoopback(s3.endpoint)) {
-    report.warn(
-      'PlainHttp',
-      ['destinations', name, 'endpoint'],
-      'is http: others on the network can see and change what is sent; use https',
-    );
-  }
   if (s3.storageClass !== undefined && /^(?:GLACIER|DEEP_ARCHIVE)$/i.test(s3.storageClass)) {
     report.warn(
       'StorageClassArchived',

@@ -46,6 +46,8 @@ export async function adopt(
 /** Where a destination is, without its secrets. */
 export function placeOf(config: DestinationConfig): string {
   if (config.type === 'local') return config.path;
+  if (config.type === 'dropbox') return `dropbox:${config.path}`;
+  if (config.type === 'gdrive') return `gdrive:${config.folderId ?? config.driveId ?? 'Holdfast'}`;
   const folder = config.prefix ? `/${config.prefix}` : '';
   return `s3://${config.bucket}${folder}${config.endpoint ? ` at ${config.endpoint}` : ''}`;
 }

@@ -45,10 +45,14 @@ export async function destinationCheck(config: Config, name: string): Promise<Ch
   if (destination === undefined) return [];
   const title = `destination ${name}`;
   return guarded(title, async () => {
-    const probe = await probeDestination(name, destination);
+    const probe = await probeDestination(name, destination, config.state);
     if (probe === undefined) {
       return [
-        warn(title, 'its folder does not exist yet; the first backup makes it', 'Is the right disk mounted there?'),
+        warn(
+          title,
+          'its folder does not exist yet; the first backup makes it',
+          destination.type === 'local' ? 'Is the right disk mounted there?' : undefined,
+        ),
       ];
     }
     const checks = [ok(title, `written, read back and deleted in ${Math.round(probe.tookMs)} ms`)];
@@ -58,6 +62,7 @@ export async function destinationCheck(config: Config, name: string): Promise<Ch
         warn(`${title} clock`, `it differs from this machine's by ${seconds} s`, 'Synchronize both clocks (NTP).'),
       );
     }
+    if (probe.account !== undefined) checks.push(ok(`${title} account`, `logged in as ${probe.account}`));
     if (probe.space !== undefined) checks.push(spaceCheck(`${title} space`, probe.space));
     return checks;
   });

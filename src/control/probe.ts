@@ -3,6 +3,7 @@ import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { DestinationConfig } from '../config/schema.js';
 import { resolveSecrets } from '../config/secrets.js';
+import { accountOf } from '../destinations/account.js';
 import { openDestination } from '../destinations/open.js';
 import { HoldfastError } from '../errors.js';
 
@@ -12,6 +13,8 @@ export interface Probe {
   /** The destination's clock minus this machine's, milliseconds. */
   skewMs: number;
   space?: { free: number; total: number };
+  /** Who is logged in there, where somebody is. */
+  account?: string;
 }
 
 const probeBytes = 64 * 1024;
@@ -23,9 +26,14 @@ const timeoutMs = 60_000;
  * @returns undefined for a folder that does not exist yet and that the first backup will make.
  * @throws HoldfastError: whatever is wrong with the destination; `IntegrityMismatch` when it gives back something else.
  */
-export async function probeDestination(name: string, config: DestinationConfig): Promise<Probe | undefined> {
+export async function probeDestination(
+  name: string,
+  config: DestinationConfig,
+  state: string,
+): Promise<Probe | undefined> {
   const signal = AbortSignal.timeout(timeoutMs);
-  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`));
+  const resolved = await resolveSecrets(config, `destinations.${name}`);
+  const destination = await openDestination(name, resolved, { state });
   const key = `.holdfast-probe-${randomBytes(8).toString('hex')}`;
   const bytes = randomBytes(probeBytes);
   try {
@@ -51,7 +59,13 @@ export async function probeDestination(name: string, config: DestinationConfig):
     const there = await destination.now(signal);
     const skewMs = there.getTime() - (asked + Date.now()) / 2;
     const space = await destination.space(signal);
-    return { tookMs, skewMs, ...(space === undefined ? {} : { space }) };
+    const account = await accountOf(name, resolved, state, signal);
+    return {
+      tookMs,
+      skewMs,
+      ...(space === undefined ? {} : { space }),
+      ...(account === undefined ? {} : { account }),
+    };
   } catch (error) {
     if (!signal.aborted) throw error;
     throw new HoldfastError('DestinationUnreachable', `${name} did not answer within ${timeoutMs / 1000} s`, {
@@ -65,6 +79,9 @@ export async function probeDestination(name: string, config: DestinationConfig):
 
 async function isYetToCome(error: unknown, config: DestinationConfig): Promise<boolean> {
   if (!(error instanceof HoldfastError) || error.code !== 'DestinationMissing') return false;
+  // Their own folders are made by the first backup.
+  if (config.type === 'gdrive') return config.folderId === undefined && config.driveId === undefined;
+  if (config.type === 'dropbox') return /^\/[^/]+$/.test(config.path);
   if (config.type !== 'local' || config.mountPoint !== undefined) return false;
   return access(dirname(config.path), constants.W_OK).then(
     () => true,

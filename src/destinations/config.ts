@@ -29,4 +29,43 @@ export interface S3DestinationConfig {
   bandwidth?: number;
 }
 
-export type DestinationConfig = LocalDestinationConfig | S3DestinationConfig;
+/** A folder of Google Drive. */
+export interface GoogleDriveDestinationConfig {
+  type: 'gdrive';
+  /** The JSON of an OAuth client or of a service account. */
+  credentials: string;
+  /** Default: a folder "Holdfast" of our own, or the shared drive itself. */
+  folderId?: string;
+  /** A shared drive. */
+  driveId?: string;
+  scope?: 'drive.file' | 'drive';
+  /** Move to the trash what is to be deleted. */
+  trash?: boolean;
+  /** In place of https://www.googleapis.com. */
+  endpoint?: string;
+  /** Bytes per second. */
+  bandwidth?: number;
+}
+
+/** A folder of Dropbox. */
+export interface DropboxDestinationConfig {
+  type: 'dropbox';
+  /** Begins with a slash. */
+  path: string;
+  appKey: string;
+  appSecret?: string;
+  /** From another login than `holdfast login`. */
+  refreshToken?: string;
+  /** `home`, `team` or a namespace's id. */
+  namespace?: string;
+  /** In place of Dropbox's hosts, which become its folders `api`, `content` and `www`. */
+  endpoint?: string;
+  /** Bytes per second. */
+  bandwidth?: number;
+}
+
+export type DestinationConfig =
+  | LocalDestinationConfig
+  | S3DestinationConfig
+  | GoogleDriveDestinationConfig
+  | DropboxDestinationConfig;

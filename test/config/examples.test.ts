@@ -10,7 +10,13 @@ const folder = fileURLToPath(new URL('../../config/', import.meta.url));
 const expectedWarnings: Record<string, string[]> = { 'minimal.yaml': ['Unencrypted'] };
 
 test('are all here', () => {
-  expect(readdirSync(folder).sort()).toEqual(['example.json', 'example.yaml', 'minimal.yaml', 's3-and-nas.yaml']);
+  expect(readdirSync(folder).sort()).toEqual([
+    'drive-and-dropbox.yaml',
+    'example.json',
+    'example.yaml',
+    'minimal.yaml',
+    's3-and-nas.yaml',
+  ]);
 });
 
 test.each(readdirSync(folder))('%s loads', (name) => {
@@ -21,7 +27,18 @@ test.each(readdirSync(folder))('%s loads', (name) => {
 
 test('example.yaml uses every key of the schema', () => {
   const used: unknown = parse(readFileSync(join(folder, 'example.yaml'), 'utf8'));
-  const commented = new Set(['$schema', 'profile', 'apiKey', 'ui', 'sessionToken', 'serverName', 'agent']);
+  const commented = new Set([
+    '$schema',
+    'profile',
+    'apiKey',
+    'ui',
+    'sessionToken',
+    'serverName',
+    'caFile',
+    'driveId',
+    'refreshToken',
+    'agent',
+  ]);
   const text = JSON.stringify(used);
   const keys = new Set<string>();
   const walk = (schema: JsonSchema) => {

@@ -109,6 +109,10 @@ describe('refused', () => {
     sample({ destinations: { nas: { type: 'local', path: '/n', ...parts } } });
   const s3 = (parts: Record<string, unknown>) =>
     sample({ destinations: { nas: { type: 's3', bucket: 'b', ...parts } } });
+  const gdrive = (parts: Record<string, unknown>) =>
+    sample({ destinations: { nas: { type: 'gdrive', credentials: ref('file:/c'), ...parts } } });
+  const dropbox = (parts: Record<string, unknown>) =>
+    sample({ destinations: { nas: { type: 'dropbox', path: '/b', appKey: 'k', ...parts } } });
   const site = (parts: Record<string, unknown>) => sample({ jobs: { site: job(parts) } });
   const source = (parts: Record<string, unknown>) => site({ sources: [files(parts)] });
   const hook = (parts: Record<string, unknown>) =>
@@ -134,6 +138,21 @@ describe('refused', () => {
     ],
     ['a key of another type', destination({ bucket: 'b' }), "destinations.nas.bucket: unknown key 'bucket'"],
     [
+      'a Google Drive without credentials',
+      gdrive({ credentials: undefined }),
+      'destinations.nas.credentials: expected',
+    ],
+    ['a scope that there is not', gdrive({ scope: 'all' }), 'destinations.nas.scope: expected'],
+    ['an endpoint that is no URL', gdrive({ endpoint: 'ftp://h' }), 'destinations.nas.endpoint: expected an http://'],
+    [
+      'an endpoint with credentials',
+      dropbox({ endpoint: 'https://u:p@h' }),
+      'destinations.nas.endpoint: must not hold credentials',
+    ],
+    ['a relative Dropbox path', dropbox({ path: 'b' }), 'destinations.nas.path: expected a folder such as /backups'],
+    ['a Dropbox path that leads up', dropbox({ path: '/a/../b' }), 'destinations.nas.path: expected a folder such as'],
+    ['a namespace that is none', dropbox({ namespace: 'x' }), 'destinations.nas.namespace: expected home, team or'],
+    [
       'a planned destination',
       destination({ type: 'sftp' }),
       "destinations.nas.type: type 'sftp' is not available in this version; available: local, s3",
@@ -144,7 +163,7 @@ describe('refused', () => {
       "notify.hook.type: type 'email' is not available in this version; available: webhook",
     ],
     ['an unknown type', destination({ type: 's4' }), "destinations.nas.type: unknown type 's4'; available: local, s3"],
-    ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3), found nothing'],
+    ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3'],
     [
       'a relative path',
       destination({ path: 'backups' }),

@@ -188,6 +188,23 @@ describe('two destinations', () => {
     expect(problemsOf(two(s3({ endpoint: 'https://h' }), s3({ endpoint: 'https://H/' })))).toEqual(expected);
   });
 
+  test('at the same place of a service that people log in to', () => {
+    const expected = [
+      "destinations.b: is the same place as 'a', and the job 'site' stores to both: they would be one repository",
+    ];
+    const drive = (parts = {}) => ({ type: 'gdrive', credentials: '$' + '{file:/c}', ...parts });
+    const box = (parts = {}) => ({ type: 'dropbox', path: '/b', appKey: 'k', ...parts });
+    expect(problemsOf(two(drive(), drive({ scope: 'drive' })))).toEqual(expected);
+    expect(problemsOf(two(drive({ folderId: 'x' }), drive({ folderId: 'x', credentials: '$' + '{file:/d}' })))).toEqual(
+      expected,
+    );
+    expect(problemsOf(two(box(), box({ path: '/B/' })))).toEqual(expected);
+    expect(warningCodes(two(drive(), drive({ folderId: 'x' })))).toEqual([]);
+    expect(warningCodes(two(box(), box({ path: '/bc' })))).toEqual([]);
+    expect(warningCodes(two(box(), box({ appKey: 'other' })))).toEqual([]);
+    for (const path of ['/', '/b/c']) expect(warningCodes(two(box(), box({ path })))).toEqual(['DestinationsNested']);
+  });
+
   test('at the same place, for different jobs', () => {
     const data = sample({
       destinations: { a: local('/n/a'), b: local('/n/a') },

@@ -1,0 +1,50 @@
+import type { Config, DestinationConfig } from '../config/schema.js';
+import { resolveSecrets } from '../config/secrets.js';
+import { accountOf } from '../destinations/account.js';
+import { type LoginConfig, type LoginDialogue, type LoginWay, logIn, rememberAccount } from '../destinations/login.js';
+import { HoldfastError } from '../errors.js';
+import { findDestination } from './destinations.js';
+
+export interface LoginResult {
+  destination: string;
+  type: LoginConfig['type'];
+  /** Who is logged in now. */
+  account: string;
+}
+
+/**
+ * Logs in to a destination, named by its name or, where it is the only one, by its type.
+ *
+ * @throws HoldfastError `UsageInvalid`, `AuthDenied`, and what reaching the service may throw.
+ */
+export async function login(
+  config: Config,
+  wanted: string,
+  way: LoginWay,
+  dialogue: LoginDialogue,
+): Promise<LoginResult> {
+  const name = nameOf(config, wanted);
+  const destination = findDestination(config, name);
+  if (!isLoginConfig(destination)) {
+    throw new HoldfastError('UsageInvalid', `${name} is of the type ${destination.type}, which needs no login`);
+  }
+  const resolved = await resolveSecrets(destination, `destinations.${name}`);
+  await logIn(name, resolved, config.state, way, dialogue);
+  const account = (await accountOf(name, resolved, config.state)) ?? 'an unknown account';
+  await rememberAccount(name, config.state, account);
+  return { destination: name, type: destination.type, account };
+}
+
+function isLoginConfig(config: DestinationConfig): config is Extract<DestinationConfig, LoginConfig> {
+  return config.type === 'gdrive' || config.type === 'dropbox';
+}
+
+function nameOf(config: Config, wanted: string): string {
+  if (Object.hasOwn(config.destinations, wanted)) return wanted;
+  const ofType = Object.entries(config.destinations).filter(([, { type }]) => type === wanted);
+  const [only, ...others] = ofType.map(([name]) => name);
+  if (only === undefined || others.length === 0) return only ?? wanted;
+  throw new HoldfastError('UsageInvalid', `there are several destinations of the type ${wanted}`, {
+    hint: `Name one of them: ${[only, ...others].join(', ')}.`,
+  });
+}
