@@ -11,6 +11,8 @@ const out = path.join(dist, 'run');
 const packages = [
   /^@temporalio\/(worker|testing|activity|workflow|core-bridge)/,
   /^@aws-/,
+  /^ssh2$/,
+  /^basic-ftp$/,
   /^piscina$/,
   /^better-sqlite3$/,
   /^koffi$/,
@@ -23,6 +25,8 @@ const kept = [
   'activities/',
   'repository/seal.js',
   'destinations/s3.js',
+  'destinations/sftp.js',
+  'destinations/ftp.js',
   'config/redact.js',
   'errors.js',
 ].map((name) => path.join(dist, name));

@@ -40,6 +40,7 @@ export const errorCodes = [
   'PlatformUnsupported',
   'Cancelled',
   'Internal',
+  'HostKeyMismatch',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

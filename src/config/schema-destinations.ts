@@ -1,16 +1,9 @@
 import { z } from 'zod';
-import { duration, path, rate, secret, text } from './fields.js';
+import { path, secret, text } from './fields.js';
 import { parseReferences } from './references.js';
-
-/** What every destination may say. */
-export const everyDestination = {
-  bandwidth: rate().optional().describe('At most this many bytes per second, such as 10MB/s. Default: no limit.'),
-  giveUpAfter: duration()
-    .prefault('5m')
-    .describe(
-      'How long a run waits for this destination without progress once the others are done; then it is missed and delivered later.',
-    ),
-};
+import { everyDestination } from './schema-every-destination.js';
+import { ftpDestinationSchema } from './schema-ftp.js';
+import { sftpDestinationSchema } from './schema-sftp.js';
 
 const localDestinationSchema = z
   .strictObject({
@@ -94,4 +87,9 @@ function endpointProblem(value: string): string | undefined {
     : 'must not hold credentials; they go to `accessKeyId` and `secretAccessKey`';
 }
 
-export const destinationSchema = z.discriminatedUnion('type', [localDestinationSchema, s3DestinationSchema]);
+export const destinationSchema = z.discriminatedUnion('type', [
+  localDestinationSchema,
+  s3DestinationSchema,
+  sftpDestinationSchema,
+  ftpDestinationSchema,
+]);

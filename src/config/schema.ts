@@ -11,7 +11,7 @@ import { timezoneProblem } from './timezone.js';
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
 export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
   ['sources', ['postgres', 'mysql', 'sqlite']],
-  ['destinations', ['sftp', 'ftp', 'gdrive', 'dropbox']],
+  ['destinations', ['gdrive', 'dropbox']],
   ['notify', ['email']],
 ]);
 

@@ -144,6 +144,13 @@ function checkDestinations(config: Config, report: Report): void {
   const all = Object.entries(config.destinations);
   for (const [at, [name, destination]] of all.entries()) {
     if (destination.type === 's3') checkS3(name, destination, report);
+    if (destination.type === 'ftp' && destination.tls === 'off' && !isLoopback(`ftp://${destination.host}/`)) {
+      report.warn(
+        'PlainFtp',
+        ['destinations', name, 'tls'],
+        'is off: others on the network can read the password and change what is sent; use explicit or implicit',
+      );
+    }
     for (const [other, earlier] of all.slice(0, at)) {
       const places = placesOf(destination, earlier);
       if (places === 'apart') continue;

@@ -46,6 +46,11 @@ export async function adopt(
 /** Where a destination is, without its secrets. */
 export function placeOf(config: DestinationConfig): string {
   if (config.type === 'local') return config.path;
+  if (config.type === 'sftp' || config.type === 'ftp') {
+    const scheme = config.type === 'ftp' && config.tls === 'implicit' ? 'ftps' : config.type;
+    const port = config.port === undefined ? '' : `:${config.port}`;
+    return `${scheme}://${config.user}@${config.host}${port}/${config.path}`;
+  }
   const folder = config.prefix ? `/${config.prefix}` : '';
   return `s3://${config.bucket}${folder}${config.endpoint ? ` at ${config.endpoint}` : ''}`;
 }

@@ -12,6 +12,14 @@ async function openUnlimited(name: string, config: DestinationConfig): Promise<D
       const { S3Destination } = await import('./s3.js');
       return new S3Destination(name, config);
     }
+    case 'sftp': {
+      const { SftpDestination } = await import('./sftp.js');
+      return new SftpDestination(name, config);
+    }
+    case 'ftp': {
+      const { FtpDestination } = await import('./ftp.js');
+      return new FtpDestination(name, config);
+    }
   }
 }
 

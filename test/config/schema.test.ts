@@ -135,8 +135,8 @@ describe('refused', () => {
     ['a key of another type', destination({ bucket: 'b' }), "destinations.nas.bucket: unknown key 'bucket'"],
     [
       'a planned destination',
-      destination({ type: 'sftp' }),
-      "destinations.nas.type: type 'sftp' is not available in this version; available: local, s3",
+      destination({ type: 'dropbox' }),
+      "destinations.nas.type: type 'dropbox' is not available in this version; available: local, s3, sftp, ftp",
     ],
     [
       'a planned source',
@@ -149,7 +149,11 @@ describe('refused', () => {
       "notify.hook.type: type 'email' is not available in this version; available: webhook",
     ],
     ['an unknown type', destination({ type: 's4' }), "destinations.nas.type: unknown type 's4'; available: local, s3"],
-    ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3), found nothing'],
+    [
+      'no type',
+      destination({ type: undefined }),
+      'destinations.nas.type: expected a type (local, s3, sftp, ftp), found nothing',
+    ],
     [
       'a relative path',
       destination({ path: 'backups' }),
