@@ -18,7 +18,7 @@ import { collect, emptyStream, guarded, tooLarge } from './streams.js';
 import { TemporaryNames } from './temporary.js';
 
 const localPiece = 256 * 1024;
-const cleanUpMs = 5000;
+const cleanUpMs = 2000;
 const probeBytes = 256 * 1024;
 /** A lock that does not go away for this long was left behind by a crash. */
 const staleLockMs = 60_000;

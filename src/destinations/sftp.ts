@@ -19,7 +19,7 @@ import { TemporaryNames } from './temporary.js';
 
 /** A disk that just refused something and has less than this is full. */
 const nearlyFull = 1024 * 1024;
-const cleanUpMs = 5000;
+const cleanUpMs = 2000;
 /** A lock held for longer than this was left behind by a crash. */
 const staleLockMs = 60_000;
 

@@ -76,7 +76,7 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
       client.connect(config);
     } catch (error) {
       ready.catch(() => {});
-      throw keyProblem(label, error);
+      throw keyProblem(label, server, error);
     }
     await ready;
     return client;
@@ -129,9 +129,11 @@ function refused(label: string, server: SshServerConfig, cause: unknown): Holdfa
 }
 
 /** The message of the key's parser never holds the key. */
-function keyProblem(label: string, error: unknown): HoldfastError {
+function keyProblem(label: string, { privateKey = '' }: SshServerConfig, error: unknown): HoldfastError {
   const why = error instanceof Error ? error.message.replace(/^Cannot parse privateKey: /, '') : String(error);
   return new HoldfastError('AuthDenied', `${label}: the private key cannot be used: ${why}`, {
-    hint: 'Check `privateKey` and `passphrase`: `ssh-keygen -y -f FILE` asks for the same.',
+    hint: privateKey.includes('PRIVATE KEY')
+      ? 'Check `privateKey` and `passphrase`: `ssh-keygen -y -f FILE` asks for the same.'
+      : `\`privateKey\` holds the key itself, not its path: write \${file:/path/to/key}.`,
   });
 }

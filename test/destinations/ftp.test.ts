@@ -8,6 +8,7 @@ import { mayMount, mountTmpfs } from '../support/mounts.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { ftpUser, serverName, startVsftpd, type Vsftpd, type VsftpdOptions } from '../support/vsftpd.js';
 import { conformance, type Subject } from './conformance.js';
+import { cutting } from './cuts.js';
 
 function configFor(
   server: Vsftpd,
@@ -106,3 +107,21 @@ async function setUp(tls: FtpDestinationConfig['tls']): Promise<Subject> {
 
 conformance('a folder on an FTP server', () => setUp('off'));
 conformance('a folder on an FTP server with TLS', () => setUp('explicit'));
+
+for (const tls of ['off', 'explicit'] as const) {
+  cutting(`a folder on an FTP server, tls ${tls}`, async () => {
+    const server = await startVsftpd(tls === 'off' ? {} : { tls });
+    // The data connections go where the control connection went, so that the proxy has to stand at another address.
+    const proxy = await startTcpProxy(server.port, { host: '127.0.0.2', samePorts: server.passive });
+    await server.folder('backups');
+    return {
+      proxy,
+      open: () => openDestination('old', configFor(server, tls, { host: '127.0.0.2', port: proxy.port })),
+      direct: await openDestination('old', configFor(server, tls)),
+      async stop() {
+        await proxy.stop();
+        await server.stop();
+      },
+    };
+  });
+}

@@ -29,6 +29,10 @@ export interface Sshd {
   readonly hostKey: string;
   /** Its host key's line for known_hosts, without the name: `ssh-ed25519 AAAA...`. */
   readonly hostKeyLine: string;
+  /** Public keys that may log in. */
+  readonly authorizedKeys: string;
+  /** The file of its public host key of a type: ed25519, rsa, ecdsa. */
+  hostKeyFile(type: string): string;
   /** Its own folder, for tests to use. */
   readonly dir: string;
   /** Ends it and all sessions at once, as a crash would. */
@@ -112,6 +116,8 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
     privateKey: await readFile(clientKey, 'utf8'),
     hostKey: fingerprintOf(Buffer.from(hostKeyLine.split(' ')[1] ?? '', 'base64')),
     hostKeyLine,
+    authorizedKeys: `${clientKey}.pub`,
+    hostKeyFile: (type) => join(etc, `host_${type}.pub`),
     dir,
     kill,
     restart: start,

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /** Where a connection is cut: after this many bytes from the client, or from the server. */
 export type Cut = { sent: number } | { received: number };
@@ -9,6 +9,8 @@ export interface TcpProxy {
   /** Bytes that went through since `reset`, all connections together. */
   readonly sent: number;
   readonly received: number;
+  /** Connections there were so far. */
+  readonly connections: number;
   /** Counts anew from 0. */
   reset(): void;
   /** Resets every connection once as many bytes as this have gone through since `reset`; undefined: none. */
@@ -20,13 +22,22 @@ export interface TcpProxy {
   stop(): Promise<void>;
 }
 
-/** A proxy before a TCP server that can cut or stall connections anywhere. */
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+export interface TcpProxyOptions {
+  /** Where it listens. Default: 127.0.0.1. */
+  host?: string;
+  /** Passes these ports on too, first to last, under the same numbers: FTP's data connections. */
+  samePorts?: [number, number];
+}
+
+/** A proxy before a TCP server on the loopback that can cut or stall connections anywhere. */
+export async function startTcpProxy(targetPort: number, options: TcpProxyOptions = {}): Promise<TcpProxy> {
+  const { host = '127.0.0.1', samePorts } = options;
   const sockets = new Set<Socket>();
   const held: (() => void)[] = [];
   let stalled = false;
-  const server = createServer({ allowHalfOpen: true }, (client) => {
-    const target = connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true });
+  const forward = (port: number) => (client: Socket) => {
+    counts.connections += 1;
+    const target = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     const cutBoth = (): void => {
       client.resetAndDestroy();
       target.resetAndDestroy();
@@ -75,13 +86,20 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
         ? proxy.cut.received - before
         : undefined;
     });
-  });
-  const counts = { sent: 0, received: 0 };
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  const { port } = address;
+  };
+  const counts = { sent: 0, received: 0, connections: 0 };
+  const servers: Server[] = [];
+  const listen = async (port: number, target: number): Promise<number> => {
+    const server = createServer({ allowHalfOpen: true }, forward(target)).listen(port, host);
+    await once(server, 'listening');
+    servers.push(server);
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('no port');
+    return address.port;
+  };
+  const port = await listen(0, targetPort);
+  if (samePorts !== undefined)
+    for (let same = samePorts[0]; same <= samePorts[1]; same++) await listen(same, same);
   const proxy: TcpProxy = {
     port,
     cut: undefined,
@@ -90,6 +108,9 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     },
     get received() {
       return counts.received;
+    },
+    get connections() {
+      return counts.connections;
     },
     get stalled() {
       return stalled;
@@ -107,8 +128,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     },
     async stop() {
       for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
+      await Promise.all(servers.map((server) => once(server.close(), 'close')));
     },
   };
   return proxy;
