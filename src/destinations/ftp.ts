@@ -42,6 +42,8 @@ export class FtpDestination implements Destination {
   private readonly folders = new Map<string, Promise<void>>();
   /** Exclusive puts of one key come one after the other; those of other processes are held off by a lock folder. */
   private readonly turns = new Map<string, Promise<void>>();
+  /** Lock folders that could not be removed, and when. */
+  private readonly leftLocks = new Map<string, number>();
 
   constructor(
     readonly name: string,
@@ -317,8 +319,18 @@ export class FtpDestination implements Destination {
     const target = pathOf(connection, key);
     const digest = createHash('sha256').update(key).digest('hex').slice(0, 32);
     const lock = posix.join(posix.dirname(target), `${temporaryPrefix}lock-${digest}`);
-    for (const began = Date.now(); !(await tryLock(connection, lock)); await sleep(50, undefined, { signal })) {
-      if (Date.now() - began > staleLockMs) await connection.client.sendIgnoringError(`RMD ${lock}`);
+    // One that a broken connection left here is this process's own, unless somebody has broken it since.
+    const left = this.leftLocks.get(lock) ?? 0;
+    this.leftLocks.delete(lock);
+    if (Date.now() - left < staleLockMs) await connection.client.sendIgnoringError(`RMD ${lock}`);
+    try {
+      for (const began = Date.now(); !(await tryLock(connection, lock)); await sleep(50, undefined, { signal })) {
+        if (Date.now() - began > staleLockMs) await connection.client.sendIgnoringError(`RMD ${lock}`);
+      }
+    } catch (error) {
+      // It may have been made all the same.
+      if (connection.client.closed) this.leftLocks.set(lock, Date.now());
+      throw error;
     }
     try {
       if ((await fileSize(connection, target)) !== undefined) throw this.objectExists(key);
@@ -327,7 +339,15 @@ export class FtpDestination implements Destination {
       const found = await digestOf(connection, target, body.size, signal);
       if (!found.equals(await sha256Of(body, 0, body.size, signal))) throw this.objectExists(key);
     } finally {
-      if (!connection.client.closed) await connection.client.sendIgnoringError(`RMD ${lock}`).catch(() => {});
+      await this.unlock(connection, lock);
+    }
+  }
+
+  private async unlock({ client }: FtpConnection, lock: string): Promise<void> {
+    try {
+      await client.sendIgnoringError(`RMD ${lock}`);
+    } catch {
+      this.leftLocks.set(lock, Date.now());
     }
   }
 

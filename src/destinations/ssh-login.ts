@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import type { Client, ConnectConfig } from 'ssh2';
 import { HoldfastError } from '../errors.js';
@@ -71,14 +70,19 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
     );
   }
   try {
-    const ready = once(client, 'ready', { signal });
-    try {
-      client.connect(config);
-    } catch (error) {
-      ready.catch(() => {});
-      throw keyProblem(label, server, error);
-    }
-    await ready;
+    await new Promise<void>((resolve, reject) => {
+      client
+        .once('ready', resolve)
+        .once('error', reject)
+        // Between the greeting and the login ssh2 takes a closed connection for no error.
+        .once('close', () => reject(new Error('the server closed the connection')));
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      try {
+        client.connect(config);
+      } catch (error) {
+        reject(keyProblem(label, server, error));
+      }
+    });
     return client;
   } catch (error) {
     client.on('error', () => {});

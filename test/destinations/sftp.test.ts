@@ -203,7 +203,10 @@ describe('an SSH destination', () => {
     const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' });
     try {
       while (!existsSync(socket)) await sleep(5);
-      execFileSync('ssh-add', ['-q', '-'], { input: server.privateKey, env: { ...process.env, SSH_AUTH_SOCK: socket } });
+      execFileSync('ssh-add', ['-q', '-'], {
+        input: server.privateKey,
+        env: { ...process.env, SSH_AUTH_SOCK: socket },
+      });
       await works({ privateKey: undefined, agent: socket });
       vi.stubEnv('SSH_AUTH_SOCK', socket);
       await works({ privateKey: undefined });
@@ -230,7 +233,8 @@ describe('an SSH destination', () => {
     proxy.reset();
     const changed = await refusal(known);
     expect(changed).toMatchObject({ code: 'HostKeyMismatch', retryable: false });
-    for (const part of [server.hostKey, otherPrint, `${knownHosts}:1`, 'vault']) expect(changed.message).toContain(part);
+    for (const part of [server.hostKey, otherPrint, `${knownHosts}:1`, 'vault'])
+      expect(changed.message).toContain(part);
 
     await writeFile(knownHosts, `elsewhere ${server.hostKeyLine}\n`);
     const unknown = await refusal(known);
@@ -358,7 +362,11 @@ describe('an SSH destination', () => {
     const error = await failure((await open({ path: join(server.dir, 'not-there', 'backups') })).ensureRoot());
     expect(error.code).toBe('DestinationMissing');
     const here = await open({ path: join(server.dir, 'made') });
-    for (const work of [() => here.put('a', { bytes: Buffer.from('x') }), () => here.stat('a'), () => here.read('a', { maxBytes: 1 })])
+    for (const work of [
+      () => here.put('a', { bytes: Buffer.from('x') }),
+      () => here.stat('a'),
+      () => here.read('a', { maxBytes: 1 }),
+    ])
       expect((await failure(work())).code).toBe('DestinationMissing');
     await here.ensureRoot();
     await here.put('a/b', { bytes: Buffer.from('x') });

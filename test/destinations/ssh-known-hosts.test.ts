@@ -54,7 +54,8 @@ test('writes fingerprints as ssh-keygen does, and takes those of OpenSSL', () =>
   expect(fingerprintOf(key)).toBe(told);
   const hex = Buffer.from(told.slice(7), 'base64').toString('hex');
   const colons = hex.toUpperCase().replace(/..(?!$)/g, '$&:');
-  for (const written of [told, `${told}=`, hex, colons, `SHA256:${colons}`]) expect(isFingerprintOf(written, key)).toBe(true);
+  for (const written of [told, `${told}=`, hex, colons, `SHA256:${colons}`])
+    expect(isFingerprintOf(written, key)).toBe(true);
   expect(isFingerprintOf(told.replace(/.$/, told.endsWith('A') ? 'B' : 'A'), key)).toBe(false);
   expect(keyTypeOf(key)).toBe('ssh-ed25519');
   expect(keyTypeOf(Buffer.from('no'))).toBe('unknown');

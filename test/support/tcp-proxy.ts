@@ -98,8 +98,7 @@ export async function startTcpProxy(targetPort: number, options: TcpProxyOptions
     return address.port;
   };
   const port = await listen(0, targetPort);
-  if (samePorts !== undefined)
-    for (let same = samePorts[0]; same <= samePorts[1]; same++) await listen(same, same);
+  if (samePorts !== undefined) for (let same = samePorts[0]; same <= samePorts[1]; same++) await listen(same, same);
   const proxy: TcpProxy = {
     port,
     cut: undefined,
