@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { chown, mkdir, open as openFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,9 +58,8 @@ async function setUp(tls: FtpDestinationConfig['tls']): Promise<Subject> {
     async seed(keys, bytes) {
       for (const folder of new Set(keys.map((key) => dirname(join(path, key)))))
         await mkdir(folder, { recursive: true });
-      for (const key of keys) await writeFile(join(path, key), bytes);
-      for (const entry of ['', ...(await readdir(path, { recursive: true }))])
-        await chown(join(path, entry), ftpUser.uid, ftpUser.uid);
+      for (const key of keys) writeFileSync(join(path, key), bytes);
+      execFileSync('chown', ['-R', String(ftpUser.uid), path]);
     },
     leftovers: async () => (await temporaryFiles(path)).length,
     away: () => server.kill(),

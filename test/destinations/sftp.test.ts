@@ -1,7 +1,7 @@
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { appendFile, mkdir, open as openFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -51,7 +51,7 @@ async function setUp(): Promise<Subject> {
     async seed(keys, bytes) {
       for (const folder of new Set(keys.map((key) => dirname(join(path, key)))))
         await mkdir(folder, { recursive: true });
-      for (const key of keys) await writeFile(join(path, key), bytes);
+      for (const key of keys) writeFileSync(join(path, key), bytes);
     },
     leftovers: async () => (await temporaryFiles(path)).length,
     away: () => server.kill(),
