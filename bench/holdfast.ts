@@ -16,6 +16,8 @@ export interface HoldfastOptions {
   home: string;
   /** Every round that will be run: each is a job of its own with its own repository. */
   rounds: Round[];
+  /** A round's destination as the config has it; default: the folder `repository` in the round's own. */
+  destination?: (round: Round) => object;
 }
 
 const bin = resolve('bin', 'holdfast.js');
@@ -97,14 +99,14 @@ export class Holdfast implements Contender {
 
   #document(): object {
     const { home, rounds } = this.options;
+    const local = (round: Round): object => ({ type: 'local', path: join(round.work, 'repository') });
+    const destination = this.options.destination ?? local;
     return {
       host: 'bench',
       state: join(home, 'state'),
       // biome-ignore lint/suspicious/noTemplateCurlyInString: the config's own syntax
       encryption: { passphrase: '${env:HOLDFAST_PASSPHRASE}' },
-      destinations: Object.fromEntries(
-        rounds.map((round) => [job(round), { type: 'local', path: join(round.work, 'repository') }]),
-      ),
+      destinations: Object.fromEntries(rounds.map((round) => [job(round), destination(round)])),
       jobs: Object.fromEntries(
         rounds.map((round) => [
           job(round),

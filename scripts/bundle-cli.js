@@ -14,6 +14,8 @@ const packages = [
   /^@googleapis\//,
   /^google-auth-library$/,
   /^dropbox$/,
+  /^ssh2$/,
+  /^basic-ftp$/,
   /^piscina$/,
   /^better-sqlite3$/,
   /^koffi$/,
@@ -28,6 +30,8 @@ const kept = [
   'destinations/s3.js',
   'destinations/gdrive.js',
   'destinations/dropbox.js',
+  'destinations/sftp.js',
+  'destinations/ftp.js',
   'config/redact.js',
   'errors.js',
 ].map((name) => path.join(dist, name));

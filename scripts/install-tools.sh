@@ -3,7 +3,8 @@
 #   system   Debian packages (only when root)
 #   temporal the Temporal CLI with its embedded server, into Holdfast's cache
 #   s3       versitygw, an S3 server for the tests, into Holdfast's cache
-# Usage: scripts/install-tools.sh [system|temporal|s3]...      (all of them when none is named)
+#   network  toxiproxy, which makes networks bad for the nightly tests and the benchmark, into Holdfast's cache
+# Usage: scripts/install-tools.sh [system|temporal|s3|network]...      (all but network when none is named)
 set -euo pipefail
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast"
@@ -20,16 +21,26 @@ system() {
   command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
   [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+  [ -x /usr/sbin/sshd ] && [ -x /usr/bin/ssh-keygen ] || missing+=(openssh-server openssh-client)
+  [ -x /usr/sbin/vsftpd ] || missing+=(vsftpd)
+  command -v openssl >/dev/null || missing+=(openssl)
+  command -v ps >/dev/null || missing+=(procps)
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "Installing Debian packages: ${missing[*]}"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  # The servers are for tests to start: installing them must not.
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; fi
+  local status=0
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || status=$?
+  [ -z "$policy" ] || rm -f "$policy"
+  return "$status"
 }
 
-# go_tool NAME PACKAGE FOLDER: builds a Go program into FOLDER, unless it is there or on PATH.
+# go_tool NAME PACKAGE FOLDER [BUILT]: builds a Go program into FOLDER, unless it is there or on PATH; BUILT is what Go calls it.
 go_tool() {
-  local name="$1" package="$2" folder="$3"
+  local name="$1" package="$2" folder="$3" built="${4:-$1}"
   [ -x "$folder/$name" ] && return 0
   command -v "$name" >/dev/null && return 0
   if ! command -v go >/dev/null; then
@@ -41,7 +52,7 @@ go_tool() {
   local build
   build="$(mktemp -d "$folder/.build-XXXXXX")"
   GOBIN="$build" go install "$package" || { rm -rf "$build"; return 1; }
-  mv "$build/$name" "$folder/$name"
+  mv "$build/$built" "$folder/$name"
   rmdir "$build"
   echo "Built $folder/$name"
 }
@@ -51,10 +62,11 @@ s3() {
   case "$(uname -s)" in MINGW* | MSYS*) echo 'versitygw has no Windows build'; return 0 ;; esac
   go_tool versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0 "$cache/tools/bin"
 }
+network() { go_tool toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0 "$cache/tools/bin" server; }
 
 for part in "${@:-all}"; do
   case "$part" in
-    system | temporal | s3) "$part" ;;
+    system | temporal | s3 | network) "$part" ;;
     all) system; temporal; s3 ;;
     *) echo "install-tools.sh: unknown part $part" >&2; exit 2 ;;
   esac

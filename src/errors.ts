@@ -44,6 +44,7 @@ export const errorCodes = [
   'DumpIncomplete',
   'RestoreFailed',
   'AuthExpired',
+  'HostKeyMismatch',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

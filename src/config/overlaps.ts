@@ -1,4 +1,4 @@
-import { relative, sep } from 'node:path';
+import { posix as posixPaths, relative, sep } from 'node:path';
 import { compilePatterns } from '../sources/files/patterns.js';
 import { isInside, realPath } from './paths.js';
 import type { Config, DestinationConfig, FilesSourceConfig, JobConfig } from './schema.js';
@@ -68,9 +68,12 @@ export function placesOf(a: DestinationConfig, b: DestinationConfig): 'same' | '
   }
   if (a.type === 's3' && b.type === 's3') {
     if (service(a.endpoint) !== service(b.endpoint) || a.bucket !== b.bucket) return 'apart';
-    if (a.prefix === b.prefix) return 'same';
-    const [short, long] = a.prefix.length < b.prefix.length ? [a.prefix, b.prefix] : [b.prefix, a.prefix];
-    return short === '' || long.startsWith(`${short}/`) ? 'nested' : 'apart';
+    return prefixesOf(a.prefix, b.prefix);
+  }
+  if ((a.type === 'sftp' && b.type === 'sftp') || (a.type === 'ftp' && b.type === 'ftp')) {
+    // A path means the same to two users of one server only where neither is locked into a folder of his own.
+    const same = a.host.toLowerCase() === b.host.toLowerCase() && a.port === b.port && a.user === b.user;
+    return same ? prefixesOf(tidy(a.path), tidy(b.path)) : 'apart';
   }
   if (a.type === 'gdrive' && b.type === 'gdrive') {
     const place = (one: typeof a): string => one.folderId ?? one.driveId ?? `own folder by ${one.credentials}`;
@@ -84,6 +87,17 @@ export function placesOf(a: DestinationConfig, b: DestinationConfig): 'same' | '
     return long.startsWith(short === '//' ? '/' : short) ? 'nested' : 'apart';
   }
   return 'apart';
+}
+
+function prefixesOf(a: string, b: string): 'same' | 'nested' | 'apart' {
+  if (a === b) return 'same';
+  const [short, long] = a.length < b.length ? [a, b] : [b, a];
+  return short === '' || short === '/' || long.startsWith(`${short}/`) ? 'nested' : 'apart';
+}
+
+function tidy(path: string): string {
+  const normal = posixPaths.normalize(path);
+  return normal === '.' ? '' : normal.replace(/(.)\/$/, '$1');
 }
 
 function service(endpoint: string | undefined): string {

@@ -1,18 +1,11 @@
 import { z } from 'zod';
-import { duration, path, rate, secret, text } from './fields.js';
+import { path, secret, text } from './fields.js';
 import { parseReferences } from './references.js';
 import { dropboxFields } from './schema-dropbox.js';
+import { everyDestination } from './schema-every-destination.js';
+import { ftpDestinationSchema } from './schema-ftp.js';
 import { gdriveFields } from './schema-gdrive.js';
-
-/** What every destination may say. */
-export const everyDestination = {
-  bandwidth: rate().optional().describe('At most this many bytes per second, such as 10MB/s. Default: no limit.'),
-  giveUpAfter: duration()
-    .prefault('5m')
-    .describe(
-      'How long a run waits for this destination without progress once the others are done; then it is missed and delivered later.',
-    ),
-};
+import { sftpDestinationSchema } from './schema-sftp.js';
 
 const localDestinationSchema = z
   .strictObject({
@@ -104,4 +97,6 @@ export const destinationSchema = z.discriminatedUnion('type', [
   s3DestinationSchema,
   gdriveDestinationSchema,
   dropboxDestinationSchema,
+  sftpDestinationSchema,
+  ftpDestinationSchema,
 ]);

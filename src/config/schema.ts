@@ -10,7 +10,6 @@ import { timezoneProblem } from './timezone.js';
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
 export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
-  ['destinations', ['sftp', 'ftp']],
   ['notify', ['email']],
 ]);
 

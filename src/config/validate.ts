@@ -145,6 +145,13 @@ function checkDestinations(config: Config, report: Report): void {
   for (const [at, [name, destination]] of all.entries()) {
     if ('endpoint' in destination) checkEndpoint(name, destination.endpoint, report);
     if (destination.type === 's3') checkS3(name, destination, report);
+    if (destination.type === 'ftp' && destination.tls === 'off' && !isLoopback(`ftp://${destination.host}/`)) {
+      report.warn(
+        'PlainFtp',
+        ['destinations', name, 'tls'],
+        'is off: others on the network can read the password and change what is sent; use explicit or implicit',
+      );
+    }
     for (const [other, earlier] of all.slice(0, at)) {
       const places = placesOf(destination, earlier);
       if (places === 'apart') continue;

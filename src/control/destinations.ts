@@ -48,6 +48,11 @@ export function placeOf(config: DestinationConfig): string {
   if (config.type === 'local') return config.path;
   if (config.type === 'dropbox') return `dropbox:${config.path}`;
   if (config.type === 'gdrive') return `gdrive:${config.folderId ?? config.driveId ?? 'Holdfast'}`;
+  if (config.type === 'sftp' || config.type === 'ftp') {
+    const scheme = config.type === 'ftp' && config.tls === 'implicit' ? 'ftps' : config.type;
+    const port = config.port === undefined ? '' : `:${config.port}`;
+    return `${scheme}://${config.user}@${config.host}${port}/${config.path}`;
+  }
   const folder = config.prefix ? `/${config.prefix}` : '';
   return `s3://${config.bucket}${folder}${config.endpoint ? ` at ${config.endpoint}` : ''}`;
 }

@@ -21,7 +21,8 @@ const probeBytes = 64 * 1024;
 const timeoutMs = 60_000;
 
 /**
- * Writes an object to a destination, reads it back, compares and deletes it. It makes no folder.
+ * Writes an object to a destination, reads it back, compares and deletes it. It makes no folder here; on an SSH or FTP
+ * server it makes the destination's own, as the first backup would: nothing else tells whether that is possible.
  *
  * @returns undefined for a folder that does not exist yet and that the first backup will make.
  * @throws HoldfastError: whatever is wrong with the destination; `IntegrityMismatch` when it gives back something else.
@@ -37,6 +38,7 @@ export async function probeDestination(
   const key = `.holdfast-probe-${randomBytes(8).toString('hex')}`;
   const bytes = randomBytes(probeBytes);
   try {
+    if (config.type === 'sftp' || config.type === 'ftp') await destination.ensureRoot(signal);
     const began = performance.now();
     try {
       await destination.put(key, { bytes }, { signal });

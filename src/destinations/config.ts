@@ -47,6 +47,38 @@ export interface GoogleDriveDestinationConfig {
   bandwidth?: number;
 }
 
+/** How to log in to an SSH server. Secrets arrive resolved; without any of them the agent is asked. */
+export interface SshServerConfig {
+  host: string;
+  port: number;
+  user: string;
+  password?: string;
+  /** The key itself (PEM or OpenSSH's format). */
+  privateKey?: string;
+  passphrase?: string;
+  /** true: the socket in $SSH_AUTH_SOCK; else the socket's path. */
+  agent?: boolean | string;
+  /** `SHA256:...`; left out: known_hosts decides. */
+  hostKey?: string;
+}
+
+/** A folder on an SSH server. */
+export interface SftpDestinationConfig extends SshServerConfig {
+  type: 'sftp';
+  /** Absolute, or relative to where a login starts. */
+  path: string;
+  /** Default: ~/.ssh/known_hosts, then the system's. */
+  knownHosts?: string;
+  /** A server to go through. */
+  jump?: SshServerConfig;
+  /** The most connections at once. */
+  connections: number;
+  /** How long the server may be silent, ms. */
+  timeout: number;
+  /** Bytes per second. */
+  bandwidth?: number;
+}
+
 /** A folder of Dropbox. */
 export interface DropboxDestinationConfig {
   type: 'dropbox';
@@ -64,8 +96,36 @@ export interface DropboxDestinationConfig {
   bandwidth?: number;
 }
 
+/** A folder on an FTP server. */
+export interface FtpDestinationConfig {
+  type: 'ftp';
+  host: string;
+  port?: number;
+  user: string;
+  password?: string;
+  /** Absolute, or relative to where a login starts. */
+  path: string;
+  tls: 'off' | 'explicit' | 'implicit';
+  /** Certificate authorities to trust in place of the system's (PEM file). */
+  caFile?: string;
+  /** The name the certificate must carry. Default: `host`. */
+  serverName?: string;
+  /** `SHA256:...` of the certificate, which is then trusted whoever signed it. */
+  fingerprint?: string;
+  /** How stored bytes are checked once they are sent. */
+  verify: 'auto' | 'size' | 'readback';
+  /** The most connections at once. */
+  connections: number;
+  /** How long the server may be silent, ms. */
+  timeout: number;
+  /** Bytes per second. */
+  bandwidth?: number;
+}
+
 export type DestinationConfig =
   | LocalDestinationConfig
   | S3DestinationConfig
   | GoogleDriveDestinationConfig
-  | DropboxDestinationConfig;
+  | DropboxDestinationConfig
+  | SftpDestinationConfig
+  | FtpDestinationConfig;

@@ -28,8 +28,8 @@ export interface PutOptions {
 /**
  * A place that keeps objects. Every method throws `HoldfastError` (codes DestinationUnreachable, DestinationMissing,
  * DestinationFull, DestinationReadOnly, AuthDenied, ObjectMissing, ObjectExists, IntegrityMismatch, Throttled,
- * DestinationFailed; SpoolLost when the file to store cannot be read; Cancelled when the signal fired) and nothing
- * else; `retryable` says whether trying again can help. An unusable key is a DestinationFailed that is not retryable.
+ * DestinationFailed; HostKeyMismatch and ConfigInvalid when connecting; SpoolLost when the file to store cannot be read;
+ * Cancelled when the signal fired) and nothing else; `retryable` says whether trying again can help. An unusable key is a DestinationFailed that is not retryable.
  * A put is atomic: the key shows either nothing, the old object or the whole new one, durable when the promise resolves.
  */
 export interface Destination {

@@ -27,6 +27,14 @@ async function openUnlimited(name: string, config: DestinationConfig, state?: st
       const { DropboxDestination } = await import('./dropbox.js');
       return new DropboxDestination(name, config, required(name, state));
     }
+    case 'sftp': {
+      const { SftpDestination } = await import('./sftp.js');
+      return new SftpDestination(name, config);
+    }
+    case 'ftp': {
+      const { FtpDestination } = await import('./ftp.js');
+      return new FtpDestination(name, config);
+    }
   }
 }
 

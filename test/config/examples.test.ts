@@ -16,6 +16,7 @@ test('are all here', () => {
     'example.yaml',
     'minimal.yaml',
     's3-and-nas.yaml',
+    'sftp-and-ftp.yaml',
   ]);
 });
 

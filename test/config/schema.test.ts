@@ -154,8 +154,8 @@ describe('refused', () => {
     ['a namespace that is none', dropbox({ namespace: 'x' }), 'destinations.nas.namespace: expected home, team or'],
     [
       'a planned destination',
-      destination({ type: 'sftp' }),
-      "destinations.nas.type: type 'sftp' is not available in this version; available: local, s3",
+      destination({ type: 'dropbox' }),
+      "destinations.nas.type: type 'dropbox' is not available in this version; available: local, s3, sftp, ftp",
     ],
     [
       'a planned notifier',
@@ -164,6 +164,11 @@ describe('refused', () => {
     ],
     ['an unknown type', destination({ type: 's4' }), "destinations.nas.type: unknown type 's4'; available: local, s3"],
     ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3'],
+    [
+      'no type',
+      destination({ type: undefined }),
+      'destinations.nas.type: expected a type (local, s3, sftp, ftp), found nothing',
+    ],
     [
       'a relative path',
       destination({ path: 'backups' }),

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { answers } from './answers.js';
 import { freePort } from './free-port.js';
 
 const source = 'github.com/versity/versitygw/cmd/versitygw@v1.8.0';
@@ -31,18 +31,6 @@ async function findServer(): Promise<string> {
     throw new Error(`The S3 tests need versitygw. Install Go, then run: go install ${source}`, { cause: error });
   }
   return join(toolsFolder, 'versitygw');
-}
-
-async function answers(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
 
 export interface S3ServerOptions {

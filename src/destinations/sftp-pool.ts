@@ -1,0 +1,115 @@
+import type { Duplex } from 'node:stream';
+import type { Client, SFTPWrapper } from 'ssh2';
+import { HoldfastError } from '../errors.js';
+import { isAbort } from './cancelled.js';
+import type { SftpDestinationConfig } from './config.js';
+import { ConnectionLost, SftpConnection } from './sftp-connection.js';
+import { login } from './ssh-login.js';
+
+const longestLoginMs = 30_000;
+
+/** The connections to one server: opened when they are needed, shared when there are enough of them. */
+export class SftpPool {
+  private readonly open = new Set<SftpConnection>();
+  private readonly opening = new Set<Promise<SftpConnection>>();
+  private closed = false;
+
+  constructor(
+    private readonly label: string,
+    private readonly config: SftpDestinationConfig,
+  ) {}
+
+  /** Lets `work` use a connection: an idle one, a new one while there may be more, else the least busy one. */
+  async use<T>(work: (connection: SftpConnection) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const connection = await this.take(signal);
+    try {
+      return await work(connection);
+    } finally {
+      connection.load -= 1;
+    }
+  }
+
+  /** Like `use`, for users that outlive a call: the caller takes 1 from `load` when done. */
+  async take(signal?: AbortSignal): Promise<SftpConnection> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const usable = [...this.open].filter(({ closed }) => !closed).sort((a, b) => a.load - b.load);
+      const [best] = usable;
+      if (best !== undefined && (best.load === 0 || usable.length + this.opening.size >= this.config.connections)) {
+        best.load += 1;
+        return best;
+      }
+      if (usable.length + this.opening.size < this.config.connections) {
+        const connection = await this.connect(signal);
+        connection.load += 1;
+        return connection;
+      }
+      // All of them are being opened by others.
+      await Promise.race(this.opening).catch(() => {});
+    }
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const connection of this.open) connection.close();
+    this.open.clear();
+  }
+
+  private connect(signal?: AbortSignal): Promise<SftpConnection> {
+    const opening = this.establish(signal);
+    this.opening.add(opening);
+    return opening.finally(() => this.opening.delete(opening));
+  }
+
+  private async establish(signal?: AbortSignal): Promise<SftpConnection> {
+    const { label, config } = this;
+    const timeoutMs = Math.min(config.timeout, longestLoginMs);
+    const { jump, knownHosts } = config;
+    const clients: Client[] = [];
+    try {
+      let through: (() => Promise<Duplex>) | undefined;
+      if (jump !== undefined) {
+        const bastion = await login({ label: `${label}, jump host`, server: jump, knownHosts, timeoutMs, signal });
+        clients.unshift(bastion);
+        through = () => forward(bastion, config.host, config.port);
+      }
+      clients.unshift(await login({ label, server: config, knownHosts, timeoutMs, through, signal }));
+      const [client] = clients;
+      if (client === undefined || this.closed) throw new Error('the destination was closed');
+      const sftp = await session(client, timeoutMs);
+      const connection: SftpConnection = new SftpConnection(sftp, clients, config.timeout, () =>
+        this.open.delete(connection),
+      );
+      this.open.add(connection);
+      return connection;
+    } catch (error) {
+      for (const client of clients) client.on('error', () => {}).destroy();
+      if (error instanceof HoldfastError || isAbort(error) || (signal?.aborted && error === signal.reason)) throw error;
+      // ssh2 gives some of these numbers as codes, which must not be taken for an SFTP status.
+      throw new ConnectionLost(error instanceof Error ? error.message : String(error), error);
+    }
+  }
+}
+
+function forward(bastion: Client, host: string, port: number): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    bastion.forwardOut('127.0.0.1', 0, host, port, (error, channel) => (error ? reject(error) : resolve(channel)));
+  });
+}
+
+function session(client: Client, timeoutMs: number): Promise<SFTPWrapper> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('the server does not start SFTP')), timeoutMs);
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      reject(error);
+    };
+    client.once('error', fail).once('close', () => fail(new Error('the connection was closed')));
+    client.sftp((error, sftp) => {
+      clearTimeout(timer);
+      client.removeListener('error', fail);
+      if (error) reject(error);
+      else resolve(sftp);
+    });
+  });
+}
