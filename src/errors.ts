@@ -40,6 +40,7 @@ export const errorCodes = [
   'PlatformUnsupported',
   'Cancelled',
   'Internal',
+  'ClockJumped',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

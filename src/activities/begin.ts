@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { findJob } from '../config/load.js';
-import type { Config } from '../config/schema.js';
+import type { Config, JobConfig } from '../config/schema.js';
 import { secretless } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
-import type { Catalog } from '../repository/catalog.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { newObjectId, packName } from '../repository/layout.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
+import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { BackupInput, RunDocument, Warning } from '../workflows/types.js';
@@ -179,6 +180,15 @@ async function decide(
   signal.throwIfAborted();
   if (listed.size === 0 && job.destinations.every((name) => failures.get(name)?.retryable === false))
     throw [...failures.values()][0]!;
+  const gaps =
+    listed.size === job.destinations.length
+      ? chainGaps(
+          catalog,
+          [...listed.values()].flatMap((result) => result.deletions),
+        )
+      : [];
+  for (const message of rollbackMessages([...listed.values()].flatMap(({ gone }) => gone), gaps))
+    warnings.push({ code: 'RepositoryRolledBack', message });
   for (const { damaged } of listed.values()) {
     for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
   }
@@ -196,9 +206,9 @@ async function decide(
   catalog.set('seq', String(seq));
   const basis = chooseBasis(
     catalog,
-    job.mode,
+    job,
     options,
-    job.sources.map((source) => source.name),
+    request.startedAt,
     request.restart > 0,
   );
   const ownIndex = newObjectId();
@@ -214,6 +224,7 @@ async function decide(
     snapshot: newObjectId(),
     seq,
     generation: basis.generation,
+    began: basis.began,
     indexes: basis.indexes,
     ownIndex,
     allPresent: basis.indexes.every((index) =>
@@ -234,6 +245,8 @@ async function decide(
 interface Basis {
   mode: SnapshotMode;
   generation: string;
+  /** When the generation began. */
+  began: string;
   indexes: string[];
   parents: Record<string, string>;
 }
@@ -241,20 +254,25 @@ interface Basis {
 /** Which generation and which indexes this run may refer to, and which snapshot each source is compared with. */
 function chooseBasis(
   catalog: Catalog,
-  configured: SnapshotMode,
+  job: JobConfig,
   options: BackupInput['options'],
-  sources: string[],
+  startedAt: string,
   again: boolean,
 ): Basis {
   const rows = catalog.snapshots();
-  const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : configured;
+  const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : job.mode;
   const newest = rows[0]?.root;
-  const base: Root | undefined =
+  const latest: Root | undefined =
     wanted === 'incremental'
       ? newest
       : wanted === 'differential'
         ? rows.find((row) => row.root.mode === 'full')?.root
         : undefined;
+  const isOld =
+    job.renewEvery !== undefined &&
+    latest !== undefined &&
+    Date.parse(startedAt) - Date.parse(beganOf(rows, latest)) >= job.renewEvery;
+  const base = isOld ? undefined : latest;
   if (!base) {
     // A generation begun by a run that did not finish is taken up again, with what it stored.
     const left = catalog.get('generation');
@@ -262,10 +280,10 @@ function chooseBasis(
     const unfinished = left !== undefined && left !== '' && own && rows.every((row) => row.root.generation !== left);
     const generation = unfinished ? left : randomUUID();
     catalog.set('generation', generation);
-    return { mode: 'full', generation, indexes: [], parents: {} };
+    return { mode: 'full', generation, began: startedAt, indexes: [], parents: {} };
   }
   const parents: Record<string, string> = {};
-  for (const name of sources) {
+  for (const { name } of job.sources) {
     const parent = rows.find(
       (row) =>
         row.root.generation === base.generation &&
@@ -275,12 +293,20 @@ function chooseBasis(
   }
   // An index that is gone or damaged everywhere resolves nothing: what only it knew is read and stored again.
   const known = new Set(catalog.indexes());
-  return { mode: wanted, generation: base.generation, indexes: base.indexes.filter((id) => known.has(id)), parents };
+  const indexes = catalog.effective(base.indexes).filter((id) => known.has(id));
+  return { mode: wanted, generation: base.generation, began: beganOf(rows, base), indexes, parents };
+}
+
+/** When a root's generation began: as the root says, else the time of the oldest one that is left of it. */
+function beganOf(rows: readonly SnapshotRow[], { generation, began, time }: Root): string {
+  if (began !== undefined) return began;
+  return rows.filter((row) => row.root.generation === generation).at(-1)?.root.time ?? time;
 }
 
 /** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */
 function adoptLeftovers(catalog: Catalog, basis: Basis, ownIndex: string): void {
-  const committed = new Set(catalog.snapshots().flatMap((row) => row.root.indexes));
+  const named = catalog.snapshots().flatMap((row) => row.root.indexes);
+  const committed = new Set([...named, ...catalog.effective(named)]);
   for (const index of catalog.indexes()) {
     if (committed.has(index)) continue;
     const gone: string[] = [];

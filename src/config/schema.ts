@@ -192,6 +192,9 @@ const jobSchema = z
       .describe(
         'incremental: only what no earlier snapshot of the generation has; differential: what the last full one has not; full: everything, always.',
       ),
+    renewEvery: duration()
+      .optional()
+      .describe('Start a new generation, with a full snapshot, once the current one is this old, such as 30d.'),
     compression: compressionSchema.prefault({ type: 'zstd' }).describe('How packs are compressed.'),
     retention: retentionSchema.optional(),
     notify: z

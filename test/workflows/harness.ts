@@ -84,7 +84,7 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return { healed: 0, healedBytes: 0 };
     },
     async prune() {
-      return { removed: 0, marked: 0, deleted: 0 };
+      return { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 };
     },
     async finish(request) {
       return documentOf(request);
