@@ -11,7 +11,8 @@ import type { Root, SnapshotMode } from '../repository/root.js';
 import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
-import type { BackupInput, RunDocument, Warning } from '../workflows/types.js';
+import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
+import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
@@ -92,7 +93,12 @@ async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer 
       if (host.history.takeLock(job, run, held.owner)) return undefined;
       continue;
     }
-    if (request.scheduled) return { state: 'busy', owner: held.owner };
+    const byBackup = held.owner.startsWith(backupIdPrefix(host.config.host, ''));
+    if (request.scheduled && byBackup) return { state: 'busy', owner: held.owner };
+    if (request.scheduled) {
+      // A prune or a repair is over soon, and is no backup that this one could give way to.
+      throw new HoldfastError('JobBusy', `job ${job} is in use by ${held.owner}`, { retryAfterMs: 30_000 });
+    }
     const waiting = held.queued;
     const stale = waiting !== null && waiting !== run && !(await isOpen(host, waiting)) ? waiting : undefined;
     if (!host.history.queue(job, run, stale)) return { state: 'joined', queued: waiting ?? held.owner };
@@ -103,7 +109,7 @@ async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer 
 }
 
 /** Whether Temporal still has the workflow open. */
-async function isOpen(host: Host, run: string): Promise<boolean> {
+export async function isOpen(host: Host, run: string): Promise<boolean> {
   if (!host.client) return true;
   try {
     const { status } = await host.client.workflow.getHandle(run).describe();
@@ -117,7 +123,7 @@ async function isOpen(host: Host, run: string): Promise<boolean> {
 }
 
 /** A run that Temporal closed without its last step (terminated, timed out) is recorded as failed. */
-function closeAbandoned(host: Host, run: string): void {
+export function closeAbandoned(host: Host, run: string): void {
   const document = host.history.get(run);
   if (document?.status !== 'running' && document?.status !== 'queued') return;
   const ended: RunDocument = {
@@ -189,6 +195,14 @@ async function decide(
       : [];
   for (const message of rollbackMessages([...listed.values()].flatMap(({ gone }) => gone), gaps))
     warnings.push({ code: 'RepositoryRolledBack', message });
+  const check = catalog.get('check');
+  const last = check === undefined ? undefined : (JSON.parse(check) as LastCheck);
+  if (last?.status === 'damaged') {
+    warnings.push({
+      code: 'CheckFailed',
+      message: `the last check, of ${last.endedAt}, found damage: ${last.first} (holdfast check ${jobName} --repair)`,
+    });
+  }
   for (const { damaged } of listed.values()) {
     for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
   }

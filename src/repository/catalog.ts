@@ -174,7 +174,7 @@ export class Catalog {
     this.db
       .transaction(() => {
         for (const hash of hashes) {
-          const no = this.db.prepare<[string], number>('SELECT no FROM packs WHERE hash = ?').pluck().get(hash);
+          const no = this.packNumber(hash);
           if (no === undefined) continue;
           for (const table of ['index_packs', 'chunks'])
             this.db.prepare(`DELETE FROM ${table} WHERE pack = ?`).run(no);
@@ -238,6 +238,10 @@ export class Catalog {
       .prepare<[number], { idx: string }>('SELECT idx FROM index_packs WHERE pack = ?')
       .all(pack)
       .map((row) => row.idx);
+  }
+
+  packNumber(hash: string): number | undefined {
+    return this.db.prepare<[string], number>('SELECT no FROM packs WHERE hash = ?').pluck().get(hash);
   }
 
   hasPack(hash: string): boolean {

@@ -4,6 +4,7 @@ import type { Client } from '@temporalio/client';
 import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
+import { createCareActivities } from '../activities/care.js';
 import { Host } from '../activities/host.js';
 import { closePool, warmPool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -86,7 +87,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     workers.push(
       await Worker.create({
         ...common,
-        activities: createBackupActivities(host),
+        activities: { ...createBackupActivities(host), ...createCareActivities(host) },
         taskQueue: hostQueue(loaded.config.host),
         maxConcurrentActivityTaskExecutions: 32,
       }),

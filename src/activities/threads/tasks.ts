@@ -6,6 +6,7 @@ import * as merge from './merge-task.js';
 import * as repack from './repack-task.js';
 import * as restore from './restore-task.js';
 import * as seal from './seal-task.js';
+import * as verify from './verify-task.js';
 import * as walk from './walk-task.js';
 import * as warm from './warm-task.js';
 
@@ -21,5 +22,6 @@ export const restoreNeedsTask = answering(restore.restoreNeedsTask);
 export const restorePackTask = answering(restore.restorePackTask);
 export const restorePlanTask = answering(restore.restorePlanTask);
 export const sealTask = answering(seal.sealTask);
+export const verifyTask = answering(verify.verifyTask);
 export const walkTask = answering(walk.walkTask);
 export const warmTask = answering(warm.warmTask);
