@@ -7,8 +7,8 @@ import { secretless } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { newObjectId, packName } from '../repository/layout.js';
-import type { Root, SnapshotMode } from '../repository/root.js';
 import { chainGaps, rollbackMessages } from '../repository/rollback.js';
+import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
@@ -193,7 +193,10 @@ async function decide(
           [...listed.values()].flatMap((result) => result.deletions),
         )
       : [];
-  for (const message of rollbackMessages([...listed.values()].flatMap(({ gone }) => gone), gaps))
+  for (const message of rollbackMessages(
+    [...listed.values()].flatMap(({ gone }) => gone),
+    gaps,
+  ))
     warnings.push({ code: 'RepositoryRolledBack', message });
   const check = catalog.get('check');
   const last = check === undefined ? undefined : (JSON.parse(check) as LastCheck);
@@ -218,13 +221,7 @@ async function decide(
 
   const seq = Math.max(Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
   catalog.set('seq', String(seq));
-  const basis = chooseBasis(
-    catalog,
-    job,
-    options,
-    request.startedAt,
-    request.restart > 0,
-  );
+  const basis = chooseBasis(catalog, job, options, request.startedAt, request.restart > 0);
   const ownIndex = newObjectId();
   if (basis.indexes.length > 0 || !options.full || request.restart > 0) adoptLeftovers(catalog, basis, ownIndex);
   return {

@@ -66,11 +66,14 @@ export function createCareActivities(host: Host) {
     async checkList(ref: CheckRef): Promise<{ slices: { destination: string; slice: number }[] }> {
       return working('check', ref, (signal, on) => checkList(host, ref.input, ref.run, signal, () => on(0)));
     },
-    async checkRead(
-      ref: CheckRef & { destination: string; slice: number },
-    ): Promise<{ packs: number; bytes: number }> {
+    async checkRead(ref: CheckRef & { destination: string; slice: number }): Promise<{ packs: number; bytes: number }> {
       const { input, run, destination, slice } = ref;
-      return working('check', ref, (signal, on) => checkRead(host, input, run, { destination, slice }, signal, on), destination);
+      return working(
+        'check',
+        ref,
+        (signal, on) => checkRead(host, input, run, { destination, slice }, signal, on),
+        destination,
+      );
     },
     async checkRepair(ref: CheckRef): Promise<{ repaired: number; left: number }> {
       return working('check', ref, (signal, on) => checkRepair(host, ref.input, ref.run, signal, on));

@@ -1,7 +1,10 @@
+import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
+import { indexLimit, parseIndex } from '../repository/index-file.js';
 import { indexName, packHashOf, packName, snapshotIdOf } from '../repository/layout.js';
 import { findLive, type Liveness, liveChunks } from '../repository/liveness.js';
 import { PackReader } from '../repository/reader.js';
+import { rootHash, rootLimit } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
 import type { SyncResult } from '../repository/sync.js';
@@ -40,12 +43,14 @@ export const readerOf = (
 export async function inspect(
   catalog: Catalog,
   reader: PackReader,
-  name: string,
+  store: Store,
+  key: RepositoryKey | undefined,
   { objects, damaged, gone }: SyncResult,
   signal: AbortSignal,
   onProgress: () => void,
 ): Promise<Inspection> {
   const findings: RawFinding[] = [];
+  const name = store.name;
   const add = (kind: Finding['kind'], object: string, message: string, more: Partial<RawFinding> = {}): void => {
     findings.push({ destination: name, kind, object, message, chunks: [], snapshots: [], ...more });
   };
@@ -60,7 +65,12 @@ export async function inspect(
     });
   }
   const rows = rowsAt(catalog, objects);
-  const live = await findLive(catalog, reader, rows.map(({ root }) => root), { signal, onProgress, tolerant: true });
+  const live = await findLive(
+    catalog,
+    reader,
+    rows.map(({ root }) => root),
+    { signal, onProgress, tolerant: true },
+  );
   for (const index of live.indexes) {
     if (!objects.has(indexName(index))) add('missing', indexName(index), `${name}: ${indexName(index)} is missing`);
   }
@@ -89,6 +99,15 @@ export async function inspect(
       },
     );
   }
+  await readMetas(
+    catalog,
+    store,
+    key,
+    rows,
+    [...live.indexes].filter((index) => objects.has(indexName(index))),
+    signal,
+    add,
+  );
   const packs = [...objects].filter(([object]) => packHashOf(object) !== undefined);
   const unneeded = packs.filter(([object]) => !live.packs.has(packHashOf(object) ?? ''));
   const destination: CheckDestination = {
@@ -102,6 +121,42 @@ export async function inspect(
     oldestRead: null,
   };
   return { destination, findings, live };
+}
+
+/** Reads every root and needed index from the destination itself: what the catalog knows may come from another one. */
+async function readMetas(
+  catalog: Catalog,
+  store: Store,
+  key: RepositoryKey | undefined,
+  rows: readonly SnapshotRow[],
+  indexes: readonly string[],
+  signal: AbortSignal,
+  add: (kind: Finding['kind'], object: string, message: string, more?: Partial<RawFinding>) => void,
+): Promise<void> {
+  const tried = async (object: string, more: Partial<RawFinding>, read: () => Promise<void>): Promise<void> => {
+    try {
+      await read();
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled') throw error;
+      add(error.code === 'ObjectMissing' ? 'missing' : 'damaged', object, error.message, more);
+    }
+  };
+  for (const { id, name, sha256 } of rows) {
+    await tried(name, { snapshots: [id] }, async () => {
+      const json = await store.readMeta(key, 'snapshot', name, rootLimit, signal);
+      if (rootHash(json) === sha256) return;
+      throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is another root than it was`);
+    });
+  }
+  for (const index of indexes) {
+    await tried(indexName(index), {}, async () => {
+      const data = await store.readMeta(key, 'index', indexName(index), indexLimit, signal);
+      const listed = new Set<string>();
+      for (const { pack } of parseIndex(data, `${store.name}: ${indexName(index)}`)) listed.add(pack);
+      if (catalog.packsOf(index).every(({ hash }) => listed.has(hash))) return;
+      throw new HoldfastError('IntegrityMismatch', `${store.name}: ${indexName(index)} lists other packs than it did`);
+    });
+  }
 }
 
 /**
@@ -140,4 +195,3 @@ export function choosePacks(
 }
 
 const dayMs = 86_400_000;
-

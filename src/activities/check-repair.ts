@@ -1,5 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { mkdirSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
@@ -72,7 +72,10 @@ export async function repairAll(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof HoldfastError)) throw error;
-      host.log.warn({ object: finding.object, destination: finding.destination, reason: error.message }, 'not repaired');
+      host.log.warn(
+        { object: finding.object, destination: finding.destination, reason: error.message },
+        'not repaired',
+      );
     }
   }
   for (const store of repository.stores) {
@@ -93,7 +96,10 @@ async function levelOut(bench: Bench, store: Store): Promise<void> {
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   const roots = catalog.snapshots().flatMap((row) => (listed.has(row.name) ? [row.root] : []));
-  const live = await findLive(catalog, readerOf(catalog, repository.stores, key, signal), roots, { signal, tolerant: true });
+  const live = await findLive(catalog, readerOf(catalog, repository.stores, key, signal), roots, {
+    signal,
+    tolerant: true,
+  });
   const suppliers = { spoolFile: () => undefined, others: others(bench, store), scratch: folder };
   const progress = (sent: number): void => onProgress(sent);
   await supply(catalog, store, key, listed, [...live.packs.keys()], [...live.indexes], suppliers, signal, progress);
@@ -109,7 +115,8 @@ async function repairOne(bench: Bench, store: Store | undefined, finding: RawFin
   if (snapshot !== undefined) return repairRoot(bench, store, snapshot, object);
   if (deletionIdOf(object) !== undefined) return repairDeletion(bench, store, object);
   const pack = packHashOf(object);
-  if (pack !== undefined) return (await copyPack(bench, store, pack)) ?? (await rereadPack(bench, store, finding, pack));
+  if (pack !== undefined)
+    return (await copyPack(bench, store, pack)) ?? (await rereadPack(bench, store, finding, pack));
   return undefined;
 }
 
@@ -139,7 +146,13 @@ async function copyMeta(
   return undefined;
 }
 
-async function putSealed(bench: Bench, store: Store, kind: 'index' | 'snapshot' | 'deletion', name: string, plain: Buffer) {
+async function putSealed(
+  bench: Bench,
+  store: Store,
+  kind: 'index' | 'snapshot' | 'deletion',
+  name: string,
+  plain: Buffer,
+) {
   const bytes = await sealMeta(bench.key, kind, name, plain);
   await store.destination.put(store.key(name), { bytes }, { signal: bench.signal });
   bench.catalog.addPresence(store.name, name, bytes.length);
@@ -197,12 +210,7 @@ async function copyPack(bench: Bench, store: Store, pack: string): Promise<strin
 }
 
 /** Reads the chunks of a lost pack from the files that still hold them, and stores them in a pack of its own. */
-async function rereadPack(
-  bench: Bench,
-  store: Store,
-  finding: RawFinding,
-  pack: string,
-): Promise<string | undefined> {
+async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack: string): Promise<string | undefined> {
   const { catalog, host, input, folder, key, repository, signal } = bench;
   const listed = catalog.indexPack(pack);
   if (!listed || listed.kind !== 'data') return undefined;
@@ -263,13 +271,21 @@ async function rereadPack(
     catalog.addPresence(store.name, packName(sealed.pack), sealed.size);
     written.push(sealed.pack);
   }
+  // Unencrypted, the same content makes the same pack again: it is back where it was.
+  if (written.includes(pack)) {
+    catalog.unlist(index, written);
+    return 'the sources';
+  }
   for (const old of current) {
     const id = newObjectId();
     const kept = catalog.packsOf(old).flatMap(({ hash }) => (whole && hash === pack ? [] : [hash]));
     const packs = [...kept, ...written].flatMap((hash) => catalog.indexPack(hash) ?? []);
     const supersedes = [old, ...catalog.supersededBy(old)];
     await putSealed(bench, store, 'index', indexName(id), indexBytes(packs, supersedes));
-    catalog.addPacks(id, packs.map((one, at) => (at === 0 ? { ...one, supersedes } : one)));
+    catalog.addPacks(
+      id,
+      packs.map((one, at) => (at === 0 ? { ...one, supersedes } : one)),
+    );
   }
   catalog.unlist(index, written);
   if (!whole) return undefined;
@@ -323,7 +339,17 @@ async function bringBack(bench: Bench, store: Store | undefined, finding: RawFin
     if (live.unresolved.length === 0) {
       try {
         const progress = (sent: number): void => onProgress(sent);
-        await supply(catalog, store, key, listed, [...live.packs.keys()], [...live.indexes], suppliers, signal, progress);
+        await supply(
+          catalog,
+          store,
+          key,
+          listed,
+          [...live.packs.keys()],
+          [...live.indexes],
+          suppliers,
+          signal,
+          progress,
+        );
         const from = await repairRoot(bench, store, id, row.name);
         if (from !== undefined) {
           catalog.dropGone(store.name, id);

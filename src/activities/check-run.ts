@@ -71,7 +71,9 @@ export async function checkList(
     for (const [name, message] of unread) listed.destinations.push({ ...unreadDestination(name), error: message });
     const now = Date.now();
     for (const [name, result] of synced) {
-      const found = await inspect(catalog, reader, name, result, signal, onProgress);
+      const store = stores.find((one) => one.name === name);
+      if (!store) continue;
+      const found = await inspect(catalog, reader, store, key, result, signal, onProgress);
       listed.destinations.push(found.destination);
       listed.findings.push(...found.findings);
       const amount =
@@ -83,7 +85,10 @@ export async function checkList(
     }
     if (job.destinations.every((name) => synced.has(name))) {
       const gone = new Set(catalog.gone().map(({ id }) => id));
-      for (const gap of chainGaps(catalog, [...synced.values()].flatMap(({ deletions }) => deletions))) {
+      for (const gap of chainGaps(
+        catalog,
+        [...synced.values()].flatMap(({ deletions }) => deletions),
+      )) {
         if (gone.has(gap.previous)) continue;
         const missing = gap.kind === 'missing';
         listed.findings.push({
@@ -154,7 +159,9 @@ export async function checkRead(
   const { destination } = slice;
   const wanted = listedOf(folder).todo[destination] ?? [];
   const done = new Set(readLines(folder).flatMap((line) => (line.destination === destination ? [line.pack] : [])));
-  const queue = wanted.slice(slice.slice * slicePacks, (slice.slice + 1) * slicePacks).filter((pack) => !done.has(pack));
+  const queue = wanted
+    .slice(slice.slice * slicePacks, (slice.slice + 1) * slicePacks)
+    .filter((pack) => !done.has(pack));
   const { catalog, stores, key } = await openRepository(host, input.job, { sync: false, destination, signal });
   const reader = readerOf(catalog, stores, key, signal);
   const tasks = new TaskGroup(signal);
@@ -166,7 +173,9 @@ export async function checkRead(
       const fetched = await reader.fetch(pack);
       onProgress(fetched.length);
       const stored = new Uint8Array(fetched);
-      problem = await tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored }, [stored.buffer]);
+      problem = await tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored }, [
+        stored.buffer,
+      ]);
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled') throw error;
       // Pruned meanwhile.
@@ -176,7 +185,8 @@ export async function checkRead(
       problem = { message, chunks: (catalog.indexPack(pack)?.chunks ?? []).map(([id]) => id) };
     }
     const at = Date.now();
-    if (problem && !problem.message.startsWith(`${destination}: `)) problem.message = `${destination}: ${problem.message}`;
+    if (problem && !problem.message.startsWith(`${destination}: `))
+      problem.message = `${destination}: ${problem.message}`;
     if (!problem) catalog.setVerified(destination, [pack], at);
     const line: ReadLine = { destination, pack, bytes: size, at };
     if (problem) {
@@ -256,7 +266,13 @@ async function nameFiles(
       const here = bad.filter((finding) => finding.destination === destination);
       const roots = catalog.snapshots().filter((row) => catalog.holders(row.name).includes(destination));
       const wanted = new Set(here.flatMap(({ chunks }) => chunks));
-      const entries = await affectedEntries(catalog, reader, roots.map(({ root }) => root), wanted, signal);
+      const entries = await affectedEntries(
+        catalog,
+        reader,
+        roots.map(({ root }) => root),
+        wanted,
+        signal,
+      );
       for (const finding of here) {
         const own = new Set(finding.chunks);
         const hit = entries.filter(({ chunks }) => chunks.some((id) => own.has(id)));

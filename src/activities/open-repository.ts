@@ -1,8 +1,8 @@
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
-import { Store } from '../repository/store.js';
 import { rollbackMessages } from '../repository/rollback.js';
+import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
 import type { Host } from './host.js';

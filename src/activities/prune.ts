@@ -99,10 +99,15 @@ export async function pruneDestination(
     signal,
   });
   const needs = async (): Promise<Liveness> => {
-    const live = await findLive(catalog, reader, stays.map(({ root }) => root), {
-      signal,
-      onProgress: () => onProgress(0),
-    });
+    const live = await findLive(
+      catalog,
+      reader,
+      stays.map(({ root }) => root),
+      {
+        signal,
+        onProgress: () => onProgress(0),
+      },
+    );
     refuseUnresolved(destination, live);
     return live;
   };
@@ -116,7 +121,9 @@ export async function pruneDestination(
   await supplyLive(context, store, key, others, live, signal, onProgress);
 
   for (const record of due) await deleteMarked(context, store, key, record, live, now, answer, signal, onProgress);
-  const marked = new Set(open.filter((record) => !due.includes(record)).flatMap(({ packs, indexes }) => [...packs, ...indexes]));
+  const marked = new Set(
+    open.filter((record) => !due.includes(record)).flatMap(({ packs, indexes }) => [...packs, ...indexes]),
+  );
   const record: DeletionRecord = {
     format: 1,
     id: newObjectId(),
@@ -155,7 +162,10 @@ function refuseUnknownRoots(context: CareContext, store: Store, listed: Readonly
     );
   }
   const roots = context.catalog.snapshots().filter((row) => listed.has(row.name));
-  const lost = missingIndex(context.catalog, roots.map(({ root }) => root));
+  const lost = missingIndex(
+    context.catalog,
+    roots.map(({ root }) => root),
+  );
   if (lost !== undefined) {
     throw new HoldfastError(
       'IntegrityMismatch',
@@ -224,9 +234,7 @@ async function unneeded(
   const indexes = listed.flatMap((name) => indexIdOf(name) ?? []);
   // Packs that no index lists may be on their way to a destination that missed a snapshot.
   const isOwing = host.history.debtors().some(([job]) => job === jobName);
-  const inIndexes = new Set(
-    isOwing ? indexes.flatMap((index) => catalog.packsOf(index).map((pack) => pack.hash)) : [],
-  );
+  const inIndexes = new Set(isOwing ? indexes.flatMap((index) => catalog.packsOf(index).map((pack) => pack.hash)) : []);
   const packs = listed.flatMap((name) => packHashOf(name) ?? []).filter((pack) => !isOwing || inIndexes.has(pack));
   return {
     packs: packs.filter((pack) => !live.packs.has(pack) && !marked.has(pack)),
@@ -280,4 +288,3 @@ async function putRecord(
   const bytes = await sealMeta(key, 'deletion', name, Buffer.from(JSON.stringify(record), 'utf8'));
   await store.destination.put(store.key(name), { bytes }, { signal });
 }
-

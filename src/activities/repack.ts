@@ -91,7 +91,10 @@ export async function repackGroup(
   const bytes = await sealMeta(key, 'index', name, indexBytes(packs, supersedes));
   await store.destination.put(store.key(name), { bytes }, { signal });
   // In this order: an index that the catalog knows to be stored takes the others' place.
-  catalog.addPacks(index, packs.map((pack, at) => (at === 0 ? { ...pack, supersedes } : pack)));
+  catalog.addPacks(
+    index,
+    packs.map((pack, at) => (at === 0 ? { ...pack, supersedes } : pack)),
+  );
   catalog.addPresence(store.name, name, bytes.length);
   return group.merge.data.length + group.merge.manifest.length + group.indexes.length;
 }

@@ -1,5 +1,5 @@
-import { machineTimezone } from '../config/timezone.js';
 import type { JobConfig } from '../config/schema.js';
+import { machineTimezone } from '../config/timezone.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { clockToleranceMs } from '../repository/clock.js';
 import { applyRetention, type Verdict } from '../repository/retention.js';
@@ -18,15 +18,15 @@ export function retentionVerdicts(
   const ahead = rows.filter(({ root }) => isAhead(root.time));
   const snapshots = rows
     .filter((row) => !ahead.includes(row))
-   .map(({ root }) => ({
-    id: root.id,
-    seq: root.seq,
-    time: Date.parse(root.time),
-    complete: root.complete,
-    pinned: root.pinned === true || catalog.isPinned(root.id),
-    mode: root.mode,
-    generation: root.generation,
-  }));
+    .map(({ root }) => ({
+      id: root.id,
+      seq: root.seq,
+      time: Date.parse(root.time),
+      complete: root.complete,
+      pinned: root.pinned === true || catalog.isPinned(root.id),
+      mode: root.mode,
+      generation: root.generation,
+    }));
   return [
     ...ahead.map(({ id }) => ({ id, reasons: ['dated in the future'] })),
     ...applyRetention(snapshots, rules, now, timezoneOf(job)),

@@ -35,9 +35,7 @@ function normalizeJob(job: ParsedConfig['jobs'][string]): JobConfig {
     ...rest,
     sources: nameSources(sources),
     ...(schedule === undefined ? {} : { schedule: normalizeSchedule(schedule) }),
-    ...(check === undefined
-      ? {}
-      : { check: { ...normalizeSchedule(check), readAllWithin: check.readAllWithin } }),
+    ...(check === undefined ? {} : { check: { ...normalizeSchedule(check), readAllWithin: check.readAllWithin } }),
   };
 }
 

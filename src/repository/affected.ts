@@ -38,7 +38,9 @@ export async function affectedEntries(
             } catch (error) {
               signal?.throwIfAborted();
               if (!(error instanceof Error)) throw error;
-              entries = [{ path: `${partPath(part).toString()} and what follows it`, chunks: [part.chunk], snapshots: [] }];
+              entries = [
+                { path: `${partPath(part).toString()} and what follows it`, chunks: [part.chunk], snapshots: [] },
+              ];
             }
             if (itself) for (const entry of entries) entry.chunks = [part.chunk];
           }

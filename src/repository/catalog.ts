@@ -176,8 +176,7 @@ export class Catalog {
         for (const hash of hashes) {
           const no = this.packNumber(hash);
           if (no === undefined) continue;
-          for (const table of ['index_packs', 'chunks'])
-            this.db.prepare(`DELETE FROM ${table} WHERE pack = ?`).run(no);
+          for (const table of ['index_packs', 'chunks']) this.db.prepare(`DELETE FROM ${table} WHERE pack = ?`).run(no);
           this.db.prepare('DELETE FROM packs WHERE no = ?').run(no);
         }
       })

@@ -58,7 +58,9 @@ export function planRepack(catalog: Catalog, live: Liveness): RepackGroup[] {
     const own = new Set(indexes);
     const candidates: Candidate[] = [];
     const keep: string[] = [];
-    for (const row of new Map(indexes.flatMap((index) => catalog.packsOf(index)).map((row) => [row.no, row])).values()) {
+    for (const row of new Map(
+      indexes.flatMap((index) => catalog.packsOf(index)).map((row) => [row.no, row]),
+    ).values()) {
       const bytes = live.packs.get(row.hash);
       if (bytes === undefined) continue;
       const shared = catalog.indexesOf(row.no).some((index) => live.indexes.has(index) && !own.has(index));

@@ -48,7 +48,9 @@ export interface ChainGap {
  */
 export function chainGaps(catalog: Catalog, deletions: readonly DeletionRecord[]): ChainGap[] {
   const known = new Map(catalog.snapshots().map((row) => [row.id, row.sha256]));
-  const removed = new Map(deletions.flatMap((record) => record.snapshots.map(({ id, sha256 }) => [id, sha256] as const)));
+  const removed = new Map(
+    deletions.flatMap((record) => record.snapshots.map(({ id, sha256 }) => [id, sha256] as const)),
+  );
   const gaps: ChainGap[] = [];
   for (const { id, seq, root } of catalog.snapshots()) {
     if (!root.previous) continue;

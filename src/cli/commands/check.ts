@@ -57,5 +57,8 @@ function percentOf(value: string | true | undefined): number {
   if (value === true) return 100;
   const percent = Number(value.replace(/%$/, ''));
   if (percent > 0 && percent <= 100) return percent;
-  throw new HoldfastError('UsageInvalid', `--read-data: expected a percentage above 0 and at most 100, found '${value}'`);
+  throw new HoldfastError(
+    'UsageInvalid',
+    `--read-data: expected a percentage above 0 and at most 100, found '${value}'`,
+  );
 }

@@ -10,7 +10,11 @@ export function pruneText({ job, dryRun, destinations }: PruneDocument): string 
     const what = dryRun
       ? `${plural(removed, 'snapshot')} would go`
       : `${plural(removed, 'snapshot')} removed, ${plural(marked, 'object')} marked, ${plural(deleted, 'object')} deleted (${humanBytes(freed)}), ${humanCount(repacked)} repacked`;
-    lines.push(printable(`${job} at ${name}: ${status === 'pruned' || status === 'planned' ? what : `${status}: ${error ?? ''}`}`));
+    lines.push(
+      printable(
+        `${job} at ${name}: ${status === 'pruned' || status === 'planned' ? what : `${status}: ${error ?? ''}`}`,
+      ),
+    );
     for (const { id, time, mode, complete, keep, reasons } of snapshots) {
       const state = complete ? mode : `${mode}, incomplete`;
       lines.push(printable(`  ${keep ? 'keep  ' : 'remove'} ${id} ${localTime(time)} ${state}: ${reasons.join(', ')}`));
@@ -25,7 +29,12 @@ export function exitCodeOfPrune({ destinations }: PruneDocument): ExitCode {
   return done === destinations.length ? 0 : done === 0 ? 1 : 3;
 }
 
-const checkCodes: Readonly<Record<CheckDocument['status'], ExitCode>> = { clean: 0, partial: 3, repaired: 3, damaged: 1 };
+const checkCodes: Readonly<Record<CheckDocument['status'], ExitCode>> = {
+  clean: 0,
+  partial: 3,
+  repaired: 3,
+  damaged: 1,
+};
 export const exitCodeOfCheck = ({ status }: CheckDocument): ExitCode => checkCodes[status];
 
 const shownFiles = 10;
@@ -34,7 +43,8 @@ export function checkText(document: CheckDocument): string {
   const { job, status, destinations, findings, moreFindings, warnings, durationMs } = document;
   const lines = [`${job}: ${status} after ${humanDuration(durationMs)}`];
   for (const { name, error, snapshots, objects, bytes, read, unneeded } of destinations) {
-    const spare = unneeded.packs > 0 ? `; ${plural(unneeded.packs, 'pack')} (${humanBytes(unneeded.bytes)}) not needed` : '';
+    const spare =
+      unneeded.packs > 0 ? `; ${plural(unneeded.packs, 'pack')} (${humanBytes(unneeded.bytes)}) not needed` : '';
     lines.push(
       error === null
         ? `  ${name}: ${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${humanBytes(bytes)}; ${plural(read.packs, 'pack')} (${humanBytes(read.bytes)}) read${spare}`
@@ -42,7 +52,11 @@ export function checkText(document: CheckDocument): string {
     );
   }
   for (const { message, files, moreFiles, snapshots, repaired } of findings) {
-    lines.push(printable(`  ${repaired === undefined ? 'DAMAGE' : 'repaired'}: ${message}${repaired === undefined ? '' : ` (from ${repaired})`}`));
+    lines.push(
+      printable(
+        `  ${repaired === undefined ? 'DAMAGE' : 'repaired'}: ${message}${repaired === undefined ? '' : ` (from ${repaired})`}`,
+      ),
+    );
     if (snapshots.length > 0) lines.push(`    snapshots: ${snapshots.slice(0, shownFiles).join(', ')}`);
     for (const { path } of files.slice(0, shownFiles)) lines.push(printable(`    ${path}`));
     const more = moreFiles + Math.max(0, files.length - shownFiles);
