@@ -213,7 +213,7 @@ async function copyPack(bench: Bench, store: Store, pack: string): Promise<strin
 async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack: string): Promise<string | undefined> {
   const { catalog, host, input, folder, key, repository, signal } = bench;
   const listed = catalog.indexPack(pack);
-  if (!listed || listed.kind !== 'data') return undefined;
+  if (listed?.kind !== 'data') return undefined;
   const roots = catalog.snapshots().map(({ root }) => root);
   const inUse = new Set(catalog.effective(roots.flatMap((root) => root.indexes)));
   const listing = catalog.indexesOf(catalog.packNumber(pack) ?? -1);

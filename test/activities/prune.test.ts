@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { cpSync, rmSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { indexIdOf, packHashOf } from '../../src/repository/layout.js';
+import { runPython } from '../docs/python.js';
 import { Backups } from './backups.js';
 import { cutPowerAfter, PowerCut, pin, prune } from './care.js';
 
@@ -113,6 +114,9 @@ describe('what is not needed', () => {
     expect(await backups.run()).toMatchObject({ status: 'succeeded', bytes: { read: expect.any(Number), new: 0 } });
     expect(await whole('nas')).toBe(1);
     expect(await whole('offsite')).toBe(1);
+    const out = path.join(backups.folder, 'out');
+    await runPython('restore.py', [backups.objectPath('offsite', ''), out]);
+    expect(readFileSync(path.join(out, backups.source, 'f9'))).toEqual(readFileSync(path.join(backups.source, 'f9')));
   });
 
   test('whatever step a prune is cut off at, the repository is whole and the next prune finishes', async () => {
