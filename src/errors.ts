@@ -45,6 +45,7 @@ export const errorCodes = [
   'RestoreFailed',
   'AuthExpired',
   'HostKeyMismatch',
+  'ClockJumped',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

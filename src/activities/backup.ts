@@ -194,8 +194,8 @@ export function createBackupActivities(host: Host) {
 
     async prune(ref: RunRef & { destination: string }): Promise<PruneAnswer> {
       const context = load(ref);
-      return sending('prune', ref.destination, `${ref.run} prune ${ref.destination}`, (signal) =>
-        pruneDestination(context, ref.destination, signal),
+      return sending('prune', ref.destination, `${ref.run} prune ${ref.destination}`, (signal, onProgress) =>
+        pruneDestination(context, ref.destination, signal, onProgress),
       );
     },
 

@@ -2,15 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { findJob } from '../config/load.js';
-import type { Config } from '../config/schema.js';
+import type { Config, JobConfig } from '../config/schema.js';
 import { secretless } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
-import type { Catalog } from '../repository/catalog.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { newObjectId, packName } from '../repository/layout.js';
+import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
-import type { BackupInput, RunDocument, Warning } from '../workflows/types.js';
+import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
+import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
@@ -93,7 +95,12 @@ async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer 
       if (host.history.takeLock(job, run, held.owner)) return undefined;
       continue;
     }
-    if (request.scheduled) return { state: 'busy', owner: held.owner };
+    const byBackup = held.owner.startsWith(backupIdPrefix(host.config.host, ''));
+    if (request.scheduled && byBackup) return { state: 'busy', owner: held.owner };
+    if (request.scheduled) {
+      // A prune or a repair is over soon, and is no backup that this one could give way to.
+      throw new HoldfastError('JobBusy', `job ${job} is in use by ${held.owner}`, { retryAfterMs: 30_000 });
+    }
     const waiting = held.queued;
     const stale = waiting !== null && waiting !== run && !(await isOpen(host, waiting)) ? waiting : undefined;
     if (!host.history.queue(job, run, stale)) return { state: 'joined', queued: waiting ?? held.owner };
@@ -104,7 +111,7 @@ async function takeLock(host: Host, request: BeginRequest): Promise<BeginAnswer 
 }
 
 /** Whether Temporal still has the workflow open. */
-async function isOpen(host: Host, run: string): Promise<boolean> {
+export async function isOpen(host: Host, run: string): Promise<boolean> {
   if (!host.client) return true;
   try {
     const { status } = await host.client.workflow.getHandle(run).describe();
@@ -118,7 +125,7 @@ async function isOpen(host: Host, run: string): Promise<boolean> {
 }
 
 /** A run that Temporal closed without its last step (terminated, timed out) is recorded as failed. */
-function closeAbandoned(host: Host, run: string): void {
+export function closeAbandoned(host: Host, run: string): void {
   const document = host.history.get(run);
   if (document?.status !== 'running' && document?.status !== 'queued') return;
   const ended: RunDocument = {
@@ -181,6 +188,26 @@ async function decide(
   signal.throwIfAborted();
   if (listed.size === 0 && job.destinations.every((name) => failures.get(name)?.retryable === false))
     throw [...failures.values()][0]!;
+  const gaps =
+    listed.size === job.destinations.length
+      ? chainGaps(
+          catalog,
+          [...listed.values()].flatMap((result) => result.deletions),
+        )
+      : [];
+  for (const message of rollbackMessages(
+    [...listed.values()].flatMap(({ gone }) => gone),
+    gaps,
+  ))
+    warnings.push({ code: 'RepositoryRolledBack', message });
+  const check = catalog.get('check');
+  const last = check === undefined ? undefined : (JSON.parse(check) as LastCheck);
+  if (last?.status === 'damaged') {
+    warnings.push({
+      code: 'CheckFailed',
+      message: `the last check, of ${last.endedAt}, found damage: ${last.first} (holdfast check ${jobName} --repair)`,
+    });
+  }
   for (const { damaged } of listed.values()) {
     for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
   }
@@ -196,13 +223,7 @@ async function decide(
 
   const seq = Math.max(Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
   catalog.set('seq', String(seq));
-  const basis = chooseBasis(
-    catalog,
-    job.mode,
-    options,
-    job.sources.map((source) => source.name),
-    request.restart > 0,
-  );
+  const basis = chooseBasis(catalog, job, options, request.startedAt, request.restart > 0);
   const ownIndex = newObjectId();
   if (basis.indexes.length > 0 || !options.full || request.restart > 0) adoptLeftovers(catalog, basis, ownIndex);
   return {
@@ -216,6 +237,7 @@ async function decide(
     snapshot: newObjectId(),
     seq,
     generation: basis.generation,
+    began: basis.began,
     indexes: basis.indexes,
     ownIndex,
     allPresent: basis.indexes.every((index) =>
@@ -236,6 +258,8 @@ async function decide(
 interface Basis {
   mode: SnapshotMode;
   generation: string;
+  /** When the generation began. */
+  began: string;
   indexes: string[];
   parents: Record<string, string>;
 }
@@ -243,20 +267,25 @@ interface Basis {
 /** Which generation and which indexes this run may refer to, and which snapshot each source is compared with. */
 function chooseBasis(
   catalog: Catalog,
-  configured: SnapshotMode,
+  job: JobConfig,
   options: BackupInput['options'],
-  sources: string[],
+  startedAt: string,
   again: boolean,
 ): Basis {
   const rows = catalog.snapshots();
-  const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : configured;
+  const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : job.mode;
   const newest = rows[0]?.root;
-  const base: Root | undefined =
+  const latest: Root | undefined =
     wanted === 'incremental'
       ? newest
       : wanted === 'differential'
         ? rows.find((row) => row.root.mode === 'full')?.root
         : undefined;
+  const isOld =
+    job.renewEvery !== undefined &&
+    latest !== undefined &&
+    Date.parse(startedAt) - Date.parse(beganOf(rows, latest)) >= job.renewEvery;
+  const base = isOld ? undefined : latest;
   if (!base) {
     // A generation begun by a run that did not finish is taken up again, with what it stored.
     const left = catalog.get('generation');
@@ -264,10 +293,10 @@ function chooseBasis(
     const unfinished = left !== undefined && left !== '' && own && rows.every((row) => row.root.generation !== left);
     const generation = unfinished ? left : randomUUID();
     catalog.set('generation', generation);
-    return { mode: 'full', generation, indexes: [], parents: {} };
+    return { mode: 'full', generation, began: startedAt, indexes: [], parents: {} };
   }
   const parents: Record<string, string> = {};
-  for (const name of sources) {
+  for (const { name } of job.sources) {
     const parent = rows.find(
       (row) =>
         row.root.generation === base.generation &&
@@ -277,12 +306,20 @@ function chooseBasis(
   }
   // An index that is gone or damaged everywhere resolves nothing: what only it knew is read and stored again.
   const known = new Set(catalog.indexes());
-  return { mode: wanted, generation: base.generation, indexes: base.indexes.filter((id) => known.has(id)), parents };
+  const indexes = catalog.effective(base.indexes).filter((id) => known.has(id));
+  return { mode: wanted, generation: base.generation, began: beganOf(rows, base), indexes, parents };
+}
+
+/** When a root's generation began: as the root says, else the time of the oldest one that is left of it. */
+function beganOf(rows: readonly SnapshotRow[], { generation, began, time }: Root): string {
+  if (began !== undefined) return began;
+  return rows.filter((row) => row.root.generation === generation).at(-1)?.root.time ?? time;
 }
 
 /** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */
 function adoptLeftovers(catalog: Catalog, basis: Basis, ownIndex: string): void {
-  const committed = new Set(catalog.snapshots().flatMap((row) => row.root.indexes));
+  const named = catalog.snapshots().flatMap((row) => row.root.indexes);
+  const committed = new Set([...named, ...catalog.effective(named)]);
   for (const index of catalog.indexes()) {
     if (committed.has(index)) continue;
     const gone: string[] = [];

@@ -6,12 +6,12 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
-import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
-import { indexLimit, indexPackLine } from '../repository/index-file.js';
-import { deletionIdOf, indexIdOf, indexName, packHashOf, packName } from '../repository/layout.js';
+import { indexBytes, indexLimit } from '../repository/index-file.js';
+import { deletionIdOf, indexIdOf, indexName, packHashOf, packName, pinIdOf } from '../repository/layout.js';
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
+import { readDeletion } from '../repository/sync.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
@@ -125,7 +125,22 @@ export async function settle(
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
-  await refuseMarked(store, key, listed, new Set(packs), signal);
+  await refuseMarked(catalog, store, key, listed, new Set(packs), signal);
+  return supply(catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);
+}
+
+/** Stores at `store` what of the packs and indexes its listing does not have, packs with their right size. */
+export async function supply(
+  catalog: Catalog,
+  store: Store,
+  key: RepositoryKey | undefined,
+  listed: ReadonlyMap<string, number>,
+  packs: readonly string[],
+  indexes: readonly string[],
+  suppliers: Suppliers,
+  signal: AbortSignal,
+  onProgress: SendProgress,
+): Promise<CommitAnswer> {
   const answer: CommitAnswer = { healed: 0, healedBytes: 0 };
   const sizes = catalog.packSizes(packs);
   const missing = packs.filter((pack) => {
@@ -146,7 +161,7 @@ export async function settle(
     const from = await firstWith(suppliers.others, name, signal);
     const bytes = from
       ? await from.destination.read(from.key(name), { maxBytes: indexLimit, signal })
-      : await sealMeta(key, 'index', name, indexBytes(catalog, index));
+      : await sealMeta(key, 'index', name, rememberedIndex(catalog, index));
     await store.destination.put(store.key(name), { bytes }, { signal });
     catalog.addPresence(store.name, name, bytes.length);
     answer.healed++;
@@ -156,22 +171,23 @@ export async function settle(
 }
 
 const isData = (name: string): boolean =>
-  packHashOf(name) !== undefined || indexIdOf(name) !== undefined || name.startsWith('snapshots/');
+  packHashOf(name) !== undefined ||
+  indexIdOf(name) !== undefined ||
+  pinIdOf(name) !== undefined ||
+  name.startsWith('snapshots/');
 
 /** A pack marked for deletion since the run began is not to be relied on. */
 async function refuseMarked(
+  catalog: Catalog,
   store: Store,
   key: RepositoryKey | undefined,
   listed: ReadonlyMap<string, number>,
   needed: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const name of listed.keys()) {
+  for (const [name, size] of listed) {
     if (deletionIdOf(name) === undefined) continue;
-    const record: DeletionRecord = parseDeletion(
-      await store.readMeta(key, 'deletion', name, deletionLimit, signal),
-      `${store.name}: ${name}`,
-    );
+    const record = await readDeletion(store, key, catalog, name, size, signal);
     if (record.done) continue;
     const pack = record.packs.find((marked) => needed.has(marked));
     if (pack !== undefined)
@@ -195,14 +211,14 @@ async function firstWith(stores: readonly Store[], name: string, signal: AbortSi
 }
 
 /** An index that no destination holds any more, as the catalog remembers it. */
-function indexBytes(catalog: Catalog, index: string): Buffer {
-  const lines = catalog.packsOf(index).map(({ hash }) => catalog.indexPack(hash));
-  if (lines.length === 0) {
+function rememberedIndex(catalog: Catalog, index: string): Buffer {
+  const packs = catalog.packsOf(index).flatMap(({ hash }) => catalog.indexPack(hash) ?? []);
+  if (packs.length === 0) {
     throw new HoldfastError('ObjectMissing', `${indexName(index)} is at no destination`, {
       hint: "Run 'holdfast backup JOB --full' to store everything anew.",
     });
   }
-  return Buffer.from(lines.map((pack) => (pack ? `${indexPackLine(pack)}\n` : '')).join(''), 'utf8');
+  return indexBytes(packs, catalog.supersededBy(index));
 }
 
 async function heal(

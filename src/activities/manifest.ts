@@ -187,14 +187,9 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   const own = catalog.packsOf(begun.ownIndex);
   const indexes = own.length > 0 ? [...begun.indexes, begun.ownIndex] : begun.indexes;
   if (own.length > 0) {
-    const lines: string[] = [];
-    for (const { hash } of own) lines.push(indexLine(context, hash));
-    const sealed = await sealMeta(
-      key,
-      'index',
-      indexName(begun.ownIndex),
-      Buffer.from(`${lines.join('\n')}\n`, 'utf8'),
-    );
+    // As bytes: an index may be longer than a string can be.
+    const lines = own.map(({ hash }) => Buffer.from(`${indexLine(context, hash)}\n`, 'utf8'));
+    const sealed = await sealMeta(key, 'index', indexName(begun.ownIndex), Buffer.concat(lines));
     writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
   }
   const needs = [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))];
@@ -240,6 +235,8 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     endedAt: new Date().toISOString(),
     mode: begun.mode,
     generation: begun.generation,
+    ...(begun.began === undefined ? {} : { began: begun.began }),
+    added: own.reduce((sum, pack) => sum + pack.size, 0),
     indexes,
     complete: plan.sources.every((source) => source.error === undefined) && unreadable === 0,
     files: sources.reduce((sum, source) => sum + source.files, 0),

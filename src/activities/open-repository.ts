@@ -1,8 +1,9 @@
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
+import { rollbackMessages } from '../repository/rollback.js';
 import { Store } from '../repository/store.js';
-import { forgetGone, syncFrom } from '../repository/sync.js';
+import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
 import { stateKeyFile } from './key-setup.js';
@@ -13,7 +14,17 @@ export interface OpenRepositoryOptions {
   sync: boolean;
   /** This destination alone. */
   destination?: string | undefined;
+  /** The run that holds the job's lock and asks: its own lock is no reason to leave the catalog as it is. */
+  owner?: string | undefined;
   signal?: AbortSignal;
+}
+
+/** A repository as `openRepository` found it. */
+export interface OpenedRepository extends RestoreRepository {
+  /** What each destination that was read now holds. */
+  synced: ReadonlyMap<string, SyncResult>;
+  /** Destinations that could not be opened or read, and why. */
+  unread: ReadonlyMap<string, string>;
 }
 
 /**
@@ -26,15 +37,18 @@ export async function openRepository(
   host: Host,
   job: string,
   options: OpenRepositoryOptions,
-): Promise<RestoreRepository> {
+): Promise<OpenedRepository> {
   const { signal } = options;
   const names = destinationsOf(host, job, options.destination);
   const warnings: Warning[] = [];
   const failures: unknown[] = [];
   const stores: Store[] = [];
+  const synced = new Map<string, SyncResult>();
+  const unread = new Map<string, string>();
   const failed = (name: string, error: unknown): void => {
     signal?.throwIfAborted();
     failures.push(error);
+    unread.set(name, error instanceof Error ? error.message : String(error));
     warnings.push({
       code: codeOf(error),
       message: `${name}: ${error instanceof Error ? error.message : String(error)}`,
@@ -72,14 +86,18 @@ export async function openRepository(
     catalog.clear();
     catalog.set('repository', file.repository);
   }
-  const isBusy = host.history.lock(job) !== undefined && catalog.snapshotIds().size > 0;
+  const holder = host.history.lock(job)?.owner;
+  const isBusy = holder !== undefined && holder !== options.owner && catalog.snapshotIds().size > 0;
   if (options.sync && !isBusy) {
     const listed = new Map<string, ReadonlyMap<string, number>>();
     for (const { store, file: there } of reachable) {
       try {
         if (there.repository !== file.repository) throw otherRepository(store, there, file);
-        const { objects, damaged } = await syncFrom(store, key, catalog, signal, file.repository);
+        const result = await syncFrom(store, key, catalog, signal, file.repository);
+        const { objects, damaged, gone } = result;
+        synced.set(store.name, result);
         listed.set(store.name, objects);
+        for (const message of rollbackMessages(gone, [])) warnings.push({ code: 'RepositoryRolledBack', message });
         for (const { name, message } of damaged) warnings.push({ code: 'IntegrityMismatch', message, path: name });
       } catch (error) {
         failed(store.name, error);
@@ -89,7 +107,7 @@ export async function openRepository(
     forgetGone(catalog, listed, all);
   }
   if (catalog.snapshotIds().size === 0 && failures.length > 0) throw failures[0];
-  return { catalog, stores, key, warnings };
+  return { catalog, stores, key, warnings, synced, unread };
 }
 
 /** Those on this machine first. */

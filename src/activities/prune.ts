@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
-import { type DeletionRecord, deletionLimit, parseDeletion } from '../repository/deletions.js';
+import { checkClocks } from '../repository/clock.js';
+import type { DeletionRecord } from '../repository/deletions.js';
 import {
   deletionIdOf,
   deletionName,
@@ -10,180 +12,279 @@ import {
   packName,
   snapshotIdOf,
 } from '../repository/layout.js';
-import { applyRetention } from '../repository/retention.js';
+import { findLive, type Liveness, missingIndex } from '../repository/liveness.js';
+import { PackReader } from '../repository/reader.js';
+import { planRepack } from '../repository/repack-plan.js';
+import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
-import type { RunContext } from './run-context.js';
+import { readDeletion } from '../repository/sync.js';
+import { type SendProgress, supply } from './commit.js';
+import { type CareContext, repackGroup } from './repack.js';
+import { retentionVerdicts } from './retention-verdicts.js';
+import { spoolFiles } from './threads/spool-files.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
 const graceMs = 72 * 3600 * 1000;
-// A clock this far from ours is not to be trusted with deletions.
-const clockToleranceMs = 3600 * 1000;
+
+export interface PruneOptions {
+  /** Look for what nobody needs even if no snapshot goes. */
+  thorough?: boolean;
+  /** Believe the clocks though they seem to have jumped. */
+  trustClock?: boolean;
+}
 
 export interface PruneAnswer {
+  /** Roots removed. */
   removed: number;
+  /** Packs and indexes marked for deletion. */
   marked: number;
+  /** Packs and indexes deleted, marked at least 72 h ago. */
   deleted: number;
+  /** Stored bytes of the deleted ones. */
+  freed: number;
+  /** Packs and indexes whose content was put together anew. */
+  repacked: number;
 }
 
 /**
- * Applies retention at one destination in two phases: roots that no rule keeps go, what only they referred to is marked;
- * what was marked 72 h ago and is still not referred to is deleted.
+ * Applies retention at one destination in two phases: roots that no rule keeps go and what only they needed is marked; what
+ * was marked 72 h ago and is still not needed is deleted. Nothing is marked, removed or deleted unless every chunk of
+ * every snapshot that stays was found to be stored here.
  */
 export async function pruneDestination(
-  context: RunContext,
+  context: CareContext,
   destination: string,
   signal: AbortSignal,
+  onProgress: SendProgress = () => undefined,
+  options: PruneOptions = {},
 ): Promise<PruneAnswer> {
-  const rules = context.job.retention;
-  if (!rules) return { removed: 0, marked: 0, deleted: 0 };
+  const answer: PruneAnswer = { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 };
+  if (context.job.retention === undefined && options.thorough !== true) return answer;
   const store = await context.store(destination);
   const key = await context.key();
   const { catalog } = context;
-  const now = await store.destination.now(signal);
-  if (Math.abs(now.getTime() - Date.now()) > clockToleranceMs) {
-    throw new HoldfastError(
-      'DestinationFailed',
-      `${destination}: its clock says ${now.toISOString()}, more than an hour from this host's; nothing is removed`,
-      {
-        hint: 'Set both clocks right; retention goes on with the next run.',
-        retryable: false,
-      },
-    );
-  }
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   const here = catalog.snapshots().filter((row) => listed.has(row.name));
-  const unknown = [...listed.keys()].find((name) => {
-    const id = snapshotIdOf(name);
-    return id !== undefined && catalog.snapshot(id) === undefined;
-  });
-  if (unknown !== undefined) {
-    throw new HoldfastError(
-      'IntegrityMismatch',
-      `${destination}: ${store.key(unknown)} cannot be read, so what it needs is not known; nothing is removed`,
-      { hint: 'Take it from another destination, or remove it if it is of no use any more.' },
-    );
+  refuseUnknownRoots(context, store, listed);
+  const now = await store.destination.now(signal);
+  if (options.trustClock !== true) {
+    const times = here.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
+    checkClocks(destination, times, Date.now(), now.getTime());
   }
-  const newestTime = Math.max(...here.map((row) => Date.parse(row.root.time)));
-  if (newestTime > now.getTime() + clockToleranceMs) return { removed: 0, marked: 0, deleted: 0 };
-  const verdicts = applyRetention(
-    here.map(({ root }) => ({
-      id: root.id,
-      seq: root.seq,
-      time: Date.parse(root.time),
-      complete: root.complete,
-      pinned: root.pinned === true,
-    })),
-    rules,
-    now.getTime(),
-  );
+  const verdicts = retentionVerdicts(catalog, context.job, here, now.getTime());
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
+  const leaving = here.filter((row) => goes.has(row.id));
   const stays = here.filter((row) => !goes.has(row.id));
-  const unread = stays.flatMap((row) => row.root.indexes).find((index) => catalog.packsOf(index).length === 0);
-  if (unread !== undefined) {
-    throw new HoldfastError(
-      'IntegrityMismatch',
-      `${destination}: ${indexName(unread)} is damaged or gone, so which packs are needed is not known; nothing is removed`,
-      { hint: 'Take it from another destination of the job.' },
+
+  const records: DeletionRecord[] = [];
+  for (const [name, size] of listed) {
+    if (deletionIdOf(name) !== undefined) records.push(await readDeletion(store, key, catalog, name, size, signal));
+  }
+  const open = records.filter((record) => record.done === undefined);
+  const due = open.filter((record) => now.getTime() - Date.parse(record.time) >= graceMs);
+  const tidyKey = `tidied:${destination}`;
+  const untidy = options.thorough === true || leaving.length > 0 || catalog.get(tidyKey) !== '1';
+  if (!untidy && due.length === 0) return answer;
+  catalog.set(tidyKey, '');
+  catalog.addMarks(open.flatMap((record) => record.packs));
+
+  const others = await otherStores(context, destination);
+  const reader = new PackReader({
+    key,
+    stores: [store, ...others],
+    holders: (name) => catalog.holders(name),
+    local: (pack) => spoolFiles.pack(context.folder, pack),
+    sizeOf: (pack) => catalog.packSizes([pack]).get(pack),
+    signal,
+  });
+  const needs = async (): Promise<Liveness> => {
+    const live = await findLive(
+      catalog,
+      reader,
+      stays.map(({ root }) => root),
+      {
+        signal,
+        onProgress: () => onProgress(0),
+      },
     );
-  }
-  const live = liveObjects(
-    context,
-    stays.map((row) => row.root.indexes),
-  );
-
-  const records: { name: string; record: DeletionRecord }[] = [];
-  for (const name of listed.keys()) {
-    if (deletionIdOf(name) === undefined) continue;
-    records.push({
-      name,
-      record: parseDeletion(
-        await store.readMeta(key, 'deletion', name, deletionLimit, signal),
-        `${store.name}: ${name}`,
-      ),
-    });
-  }
-  const answer: PruneAnswer = { removed: 0, marked: 0, deleted: 0 };
-  answer.deleted = await deleteDue(store, context, records, live, now, signal);
-
-  if (goes.size === 0) return answer;
-  const already = new Set(
-    records.filter(({ record }) => !record.done).flatMap(({ record }) => [...record.packs, ...record.indexes]),
-  );
-  const packs: string[] = [];
-  const indexes: string[] = [];
-  const candidates = new Set(here.filter((row) => goes.has(row.id)).flatMap((row) => row.root.indexes));
-  for (const name of listed.keys()) {
-    const index = indexIdOf(name);
-    if (index !== undefined && candidates.has(index) && !live.indexes.has(index) && !already.has(index)) {
-      indexes.push(index);
-      for (const pack of catalog.packsOf(index))
-        if (!live.packs.has(pack.hash) && !already.has(pack.hash)) packs.push(pack.hash);
+    refuseUnresolved(destination, live);
+    return live;
+  };
+  let live = await needs();
+  if (untidy) {
+    for (const group of planRepack(catalog, live)) {
+      answer.repacked += await repackGroup(context, store, reader, group, signal, onProgress);
     }
+    if (answer.repacked > 0) live = await needs();
   }
+  await supplyLive(context, store, key, others, live, signal, onProgress);
+
+  for (const record of due) await deleteMarked(context, store, key, record, live, now, answer, signal, onProgress);
+  const marked = new Set(
+    open.filter((record) => !due.includes(record)).flatMap(({ packs, indexes }) => [...packs, ...indexes]),
+  );
   const record: DeletionRecord = {
     format: 1,
     id: newObjectId(),
     time: now.toISOString(),
-    snapshots: here.filter((row) => goes.has(row.id)).map(({ id, seq, sha256 }) => ({ id, seq, sha256 })),
-    packs: [...new Set(packs)],
-    indexes,
+    snapshots: leaving.map(({ id, seq, sha256 }) => ({ id, seq, sha256 })),
+    ...(untidy ? await unneeded(context, store, live, marked, signal) : { packs: [], indexes: [] }),
   };
-  await putRecord(store, key, record, signal);
-  for (const row of here) {
-    if (!goes.has(row.id)) continue;
+  answer.marked = record.packs.length + record.indexes.length;
+  if (answer.marked === 0) record.done = record.time;
+  if (answer.marked + leaving.length > 0) {
+    // Before anything goes: a root that vanished without a record is an alarm.
+    await putRecord(store, key, record, signal);
+    catalog.addMarks(record.packs);
+  }
+  for (const row of leaving) {
     await store.destination.delete(store.key(row.name), signal);
     catalog.dropPresence(destination, row.name);
     if (catalog.holders(row.name).length === 0) catalog.dropSnapshot(row.id);
     answer.removed++;
   }
-  answer.marked = record.packs.length + record.indexes.length;
+  if (untidy) catalog.set(tidyKey, '1');
   return answer;
 }
 
-function liveObjects(context: RunContext, scopes: string[][]): { packs: Set<string>; indexes: Set<string> } {
-  const indexes = new Set(scopes.flat());
-  const packs = new Set<string>();
-  for (const index of indexes) for (const pack of context.catalog.packsOf(index)) packs.add(pack.hash);
-  return { packs, indexes };
+/** What a root needs that cannot be read is not known: nothing may go. */
+function refuseUnknownRoots(context: CareContext, store: Store, listed: ReadonlyMap<string, number>): void {
+  const unknown = [...listed.keys()].find((name) => {
+    const id = snapshotIdOf(name);
+    return id !== undefined && context.catalog.snapshot(id) === undefined;
+  });
+  if (unknown !== undefined) {
+    throw new HoldfastError(
+      'IntegrityMismatch',
+      `${store.name}: ${store.key(unknown)} cannot be read, so what it needs is not known; nothing is removed`,
+      { hint: `'holdfast check ${context.jobName} --repair' takes it from another destination where one has it.` },
+    );
+  }
+  const roots = context.catalog.snapshots().filter((row) => listed.has(row.name));
+  const lost = missingIndex(
+    context.catalog,
+    roots.map(({ root }) => root),
+  );
+  if (lost !== undefined) {
+    throw new HoldfastError(
+      'IntegrityMismatch',
+      `${store.name}: ${lost} is damaged or gone, so which packs are needed is not known; nothing is removed`,
+      { hint: `'holdfast check ${context.jobName} --repair' takes it from another destination where one has it.` },
+    );
+  }
+}
+
+function refuseUnresolved(destination: string, { unresolved }: Liveness): void {
+  const [first] = unresolved;
+  if (first === undefined) return;
+  throw new HoldfastError(
+    'IntegrityMismatch',
+    `${destination}: snapshot ${first.snapshot} needs chunk ${first.chunk}, which no pack in its scope holds; nothing is removed`,
+    { hint: "'holdfast check JOB' names what is damaged." },
+  );
+}
+
+async function otherStores(context: CareContext, destination: string): Promise<Store[]> {
+  const others: Store[] = [];
+  for (const name of context.job.destinations) {
+    if (name === destination) continue;
+    try {
+      others.push(await context.store(name));
+    } catch (error) {
+      // One that can't even be opened (its secret is missing) helps nobody, and hinders nobody.
+      context.host.log.debug({ err: error, destination: name }, 'not asked for missing packs');
+    }
+  }
+  return others;
+}
+
+/** What was chosen to be kept is to be here before anything else is given up. */
+async function supplyLive(
+  context: CareContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  others: Store[],
+  live: Liveness,
+  signal: AbortSignal,
+  onProgress: SendProgress,
+): Promise<void> {
+  const listed = new Map<string, number>();
+  for await (const { name, size } of store.list('', signal)) listed.set(name, size);
+  const spoolFile = (pack: string): string | undefined => {
+    const file = spoolFiles.pack(context.folder, pack);
+    return existsSync(file) ? file : undefined;
+  };
+  const suppliers = { spoolFile, others, scratch: context.folder };
+  const packs = [...live.packs.keys()];
+  await supply(context.catalog, store, key, listed, packs, [...live.indexes], suppliers, signal, onProgress);
+}
+
+/** Packs and indexes at the destination that no snapshot needs and no open record marks. */
+async function unneeded(
+  context: CareContext,
+  store: Store,
+  live: Liveness,
+  marked: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<{ packs: string[]; indexes: string[] }> {
+  const { catalog, host, jobName } = context;
+  const listed: string[] = [];
+  for await (const { name } of store.list('', signal)) listed.push(name);
+  const indexes = listed.flatMap((name) => indexIdOf(name) ?? []);
+  // Packs that no index lists may be on their way to a destination that missed a snapshot.
+  const isOwing = host.history.debtors().some(([job]) => job === jobName);
+  const inIndexes = new Set(isOwing ? indexes.flatMap((index) => catalog.packsOf(index).map((pack) => pack.hash)) : []);
+  const packs = listed.flatMap((name) => packHashOf(name) ?? []).filter((pack) => !isOwing || inIndexes.has(pack));
+  return {
+    packs: packs.filter((pack) => !live.packs.has(pack) && !marked.has(pack)),
+    indexes: indexes.filter((index) => !live.indexes.has(index) && !marked.has(index)),
+  };
+}
+
+/** The second phase of one record: indexes, then packs; what is needed again is left. */
+async function deleteMarked(
+  context: CareContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  record: DeletionRecord,
+  live: Liveness,
+  now: Date,
+  answer: PruneAnswer,
+  signal: AbortSignal,
+  onProgress: SendProgress,
+): Promise<void> {
+  const { catalog } = context;
+  const present = catalog.presence(store.name);
+  const remove = async (name: string): Promise<void> => {
+    await store.destination.delete(store.key(name), signal);
+    catalog.dropPresence(store.name, name);
+    answer.deleted++;
+    answer.freed += present.get(name) ?? 0;
+    onProgress(0);
+  };
+  for (const index of record.indexes) {
+    if (live.indexes.has(index)) continue;
+    await remove(indexName(index));
+    if (catalog.holders(indexName(index)).length > 0) continue;
+    const packs = catalog.packsOf(index).map((pack) => pack.hash);
+    catalog.unlist(index, packs);
+  }
+  for (const pack of record.packs) {
+    if (live.packs.has(pack)) continue;
+    await remove(packName(pack));
+    if (catalog.holders(packName(pack)).length === 0) catalog.forgetPacks([pack]);
+  }
+  await putRecord(store, key, { ...record, done: now.toISOString() }, signal);
 }
 
 async function putRecord(
   store: Store,
-  key: Awaited<ReturnType<RunContext['key']>>,
+  key: RepositoryKey | undefined,
   record: DeletionRecord,
   signal: AbortSignal,
 ): Promise<void> {
   const name = deletionName(record.id);
   const bytes = await sealMeta(key, 'deletion', name, Buffer.from(JSON.stringify(record), 'utf8'));
   await store.destination.put(store.key(name), { bytes }, { signal });
-}
-
-async function deleteDue(
-  store: Store,
-  context: RunContext,
-  records: { name: string; record: DeletionRecord }[],
-  live: { packs: Set<string>; indexes: Set<string> },
-  now: Date,
-  signal: AbortSignal,
-): Promise<number> {
-  let deleted = 0;
-  for (const { record } of records) {
-    const age = now.getTime() - Date.parse(record.time);
-    if (record.done || !(age >= graceMs)) continue;
-    for (const index of record.indexes) {
-      if (live.indexes.has(index)) continue;
-      await store.destination.delete(store.key(indexName(index)), signal);
-      context.catalog.dropPresence(store.name, indexName(index));
-      deleted++;
-    }
-    for (const pack of record.packs) {
-      if (live.packs.has(pack) || packHashOf(packName(pack)) === undefined) continue;
-      await store.destination.delete(store.key(packName(pack)), signal);
-      context.catalog.dropPresence(store.name, packName(pack));
-      deleted++;
-    }
-    await putRecord(store, await context.key(), { ...record, done: now.toISOString() }, signal);
-  }
-  return deleted;
 }

@@ -27,6 +27,8 @@ export interface Begun {
   snapshot: string;
   seq: number;
   generation: string;
+  /** When the generation began, ISO. Absent in what an earlier version left. */
+  began?: string;
   /** Indexes this snapshot may refer to. */
   indexes: string[];
   /** The index this run writes. */
@@ -89,6 +91,10 @@ export class RunContext {
     const config = readJson<Config>(spoolFiles.config(folder));
     if (!begun || !config) throw new HoldfastError('SpoolLost', `the spool of ${run} is gone from ${folder}`);
     return new RunContext(host, run, begun, config);
+  }
+
+  get jobName(): string {
+    return this.begun.job;
   }
 
   get catalog(): Catalog {

@@ -30,11 +30,12 @@ export function hostName(machine: string): string {
 }
 
 function normalizeJob(job: ParsedConfig['jobs'][string]): JobConfig {
-  const { schedule, sources, ...rest } = job;
+  const { schedule, sources, check, ...rest } = job;
   return {
     ...rest,
     sources: nameSources(sources),
     ...(schedule === undefined ? {} : { schedule: normalizeSchedule(schedule) }),
+    ...(check === undefined ? {} : { check: { ...normalizeSchedule(check), readAllWithin: check.readAllWithin } }),
   };
 }
 

@@ -137,6 +137,18 @@ const everyScheduleSchema = z
 const level = (highest: number, usual: number) =>
   z.int().min(1).max(highest).prefault(usual).describe(`1 (fastest) to ${highest} (smallest).`);
 
+const readAllWithin = {
+  readAllWithin: duration(86_400_000)
+    .prefault('30d')
+    .describe(
+      'Each scheduled check downloads, decrypts and hashes so much that everything is read once in this time, such as 30d.',
+    ),
+};
+
+const checkSchema = z
+  .union([cronScheduleSchema.safeExtend(readAllWithin), everyScheduleSchema.extend(readAllWithin)])
+  .describe('When to check the repository by itself, and how much of it to read. Left out: by hand only.');
+
 const compressionSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('zstd').describe('Zstandard.'), level: level(19, 3) }).describe('Zstandard.'),
   z
@@ -190,6 +202,9 @@ const jobSchema = z
       .describe(
         'incremental: only what no earlier snapshot of the generation has; differential: what the last full one has not; full: everything, always.',
       ),
+    renewEvery: duration()
+      .optional()
+      .describe('Start a new generation, with a full snapshot, once the current one is this old, such as 30d.'),
     compression: compressionSchema.prefault({ type: 'zstd' }).describe('How packs are compressed.'),
     retention: retentionSchema.optional(),
     onAnomaly: z
@@ -198,6 +213,7 @@ const jobSchema = z
       .describe(
         'What an anomaly does, such as half the files gone or nearly all of them changed: warn tells of it; hold also removes no snapshot until `holdfast anomalies accept`.',
       ),
+    check: checkSchema.optional(),
     notify: z
       .array(name(), { error: 'expected a list of names of notifiers' })
       .prefault([])
@@ -267,9 +283,12 @@ export type BackupMode = ParsedJob['mode'];
 export type CronSchedule = { cron: string; timezone: string; jitter: number; catchupWindow?: number };
 export type EverySchedule = { every: number; jitter: number; catchupWindow?: number };
 export type ScheduleConfig = CronSchedule | EverySchedule;
-export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule'> & {
+/** A schedule of checks; `readAllWithin` in milliseconds. */
+export type CheckConfig = ScheduleConfig & { readAllWithin: number };
+export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check'> & {
   sources: SourceConfig[];
   schedule?: ScheduleConfig;
+  check?: CheckConfig;
 };
 
 /** A config with every default filled in: durations in milliseconds, sizes in bytes, paths absolute, references as written. */

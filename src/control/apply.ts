@@ -1,4 +1,5 @@
 import { scheduledInput } from './backup.js';
+import { scheduledCheck } from './care.js';
 import { applySchedules, type ScheduleChange } from './schedules.js';
 import { usableSearchAttributes } from './search-attributes.js';
 import type { Session } from './session.js';
@@ -12,8 +13,9 @@ export async function applyConfig(
   const { client, connection, namespace } = session.temporal;
   return applySchedules(client, {
     host: config.host,
-    jobs: Object.entries(config.jobs).map(([name, { schedule }]) => ({ name, schedule })),
+    jobs: Object.entries(config.jobs).map(([name, { schedule, check }]) => ({ name, schedule, check })),
     makeAction: (job) => scheduledInput(session, job),
+    makeCheck: (job) => scheduledCheck(session.loaded, job),
     searchAttributes: await usableSearchAttributes(connection, namespace),
     ...options,
   });

@@ -58,7 +58,8 @@ export async function rebuildCatalog(
     const catalog = host.catalog(job);
     const seq = Number(catalog.get('seq') ?? 0);
     const seen = new Map(destinations.map((name) => [name, catalog.get(`seen:${name}`)]));
-    catalog.clear();
+    if (catalog.get('repository') === file.repository) catalog.clearForRebuild();
+    else catalog.clear();
     catalog.set('repository', file.repository);
     // What destinations were known to hold the repository is what tells a lost one from a new one.
     for (const [name, value] of seen) if (value) catalog.set(`seen:${name}`, value);

@@ -20,13 +20,14 @@ import { type SearchAttributeName, searchAttributePairs } from './search-attribu
 /** Missed firings of any age count, and overlap SKIP makes one run of them: a machine that was off backs up once when it is back. */
 export const catchupWindowMs = 365 * 86_400_000;
 const overlap = ScheduleOverlapPolicy.SKIP;
-const workflowType = 'backup';
 const taskQueue = 'holdfast';
 
 export interface ScheduledJob {
   name: string;
   /** Left out: the job runs by hand only, and a schedule it had is not in the config any more. */
   schedule?: ScheduleConfig | undefined;
+  /** When the job's repository is checked. */
+  check?: ScheduleConfig | undefined;
 }
 
 export interface ApplyOptions {
@@ -38,6 +39,8 @@ export interface ApplyOptions {
   prune?: boolean;
   /** The arguments a scheduled run is started with. Equal configs must give equal ones, or every apply is an update. */
   makeAction: (job: string) => readonly unknown[] | Promise<readonly unknown[]>;
+  /** The same of a scheduled check. */
+  makeCheck?: (job: string) => readonly unknown[];
   searchAttributes?: ReadonlySet<SearchAttributeName>;
 }
 
@@ -79,6 +82,8 @@ export function scheduleId(host: string, job: string): string {
   return `holdfast/${host}/${job}`;
 }
 
+export const checkScheduleId = (host: string, job: string): string => `${scheduleId(host, job)}/check`;
+
 /**
  * Makes this host's schedules match the config; others' are left alone, and so is whether one is paused.
  *
@@ -88,8 +93,13 @@ export async function applySchedules(client: Client, options: ApplyOptions): Pro
   const { host } = options;
   const desired = new Map<string, Desired>();
   for (const job of options.jobs) {
+    if (job.check !== undefined && options.makeCheck !== undefined) {
+      const args = [...options.makeCheck(job.name)];
+      desired.set(checkScheduleId(host, job.name), toDesired(options, 'check', job.name, job.check, args));
+    }
     if (job.schedule === undefined) continue;
-    desired.set(scheduleId(host, job.name), await toDesired(options, job.name, job.schedule));
+    const args = [...(await options.makeAction(job.name))];
+    desired.set(scheduleId(host, job.name), toDesired(options, 'backup', job.name, job.schedule, args));
   }
   const existing = await describeAll(
     client,
@@ -179,17 +189,22 @@ interface Desired {
   memo: Record<string, unknown>;
 }
 
-async function toDesired(options: ApplyOptions, job: string, schedule: ScheduleConfig): Promise<Desired> {
+function toDesired(
+  options: ApplyOptions,
+  workflowType: 'backup' | 'check',
+  job: string,
+  schedule: ScheduleConfig,
+  args: unknown[],
+): Desired {
   const { host } = options;
-  const args = [...(await options.makeAction(job))];
   const attributes = searchAttributePairs(options.searchAttributes ?? new Set(), {
     HoldfastJob: job,
     HoldfastHost: host,
-    HoldfastOutcome: 'running',
+    ...(workflowType === 'backup' ? { HoldfastOutcome: 'running' } : {}),
   });
   const memo = { job, host };
-  const staticSummary = `Scheduled backup of ${job} on ${host}`;
-  const workflowId = `backup/${host}/${job}`;
+  const staticSummary = `Scheduled ${workflowType} of ${job} on ${host}`;
+  const workflowId = `${workflowType}/${host}/${job}`;
   const definition: Definition = {
     spec: toSpec(schedule),
     policies: { overlap, catchupWindow: schedule.catchupWindow ?? catchupWindowMs },
@@ -260,7 +275,7 @@ async function update(handle: ScheduleHandle, definition: Definition): Promise<v
 }
 
 async function describeAll(client: Client, host: string, known: readonly string[]): Promise<ScheduleDescription[]> {
-  const ids = new Set(known.map((job) => scheduleId(host, job)));
+  const ids = new Set(known.flatMap((job) => [scheduleId(host, job), checkScheduleId(host, job)]));
   for await (const summary of client.schedule.list()) {
     const owner = summary.memo?.host;
     const ours = jobOf(host, summary.scheduleId) !== undefined && (owner === undefined || owner === host);
@@ -332,7 +347,7 @@ function toInfo(host: string, description: ScheduleDescription): ScheduleInfo {
 /** The job of a schedule of this host; undefined for others'. */
 function jobOf(host: string, id: string): string | undefined {
   const prefix = scheduleId(host, '');
-  const job = id.slice(prefix.length);
+  const job = id.slice(prefix.length).replace(/\/check$/, '');
   return id.startsWith(prefix) && job !== '' && !job.includes('/') ? job : undefined;
 }
 

@@ -20,6 +20,8 @@ export interface SnapshotDocument {
   files: number;
   /** Content bytes. */
   bytes: number;
+  /** Stored bytes that it added to the repository; null where an earlier version did not record it. */
+  added: number | null;
   /** Destinations that hold its root, as last listed. */
   destinations: string[];
   pinned: boolean;
@@ -35,8 +37,9 @@ export function listSnapshots(catalog: Catalog): SnapshotDocument[] {
     complete: root.complete,
     files: root.files,
     bytes: root.bytes,
+    added: root.added ?? null,
     destinations: catalog.holders(name),
-    pinned: root.pinned === true,
+    pinned: root.pinned === true || catalog.isPinned(root.id),
   }));
 }
 

@@ -2,7 +2,9 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import type { ChunkFilter } from './chunk-filter.js';
+import type { DeletionRecord } from './deletions.js';
 import type { IndexPack, PackKind } from './index-file.js';
+import { indexName, pinName } from './layout.js';
 import type { Root } from './root.js';
 
 /** A chunk's place: which pack (stored bytes' SHA-256), where in its tar, how long. */
@@ -31,6 +33,15 @@ export interface SnapshotRow {
   root: Root;
 }
 
+/** A root that a destination held when it was last listed, and that no deletion record explains. */
+export interface GoneSnapshot {
+  destination: string;
+  id: string;
+  seq: number;
+  time: string;
+  noticed: string;
+}
+
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS packs (
@@ -46,6 +57,16 @@ const schema = `
   CREATE TABLE IF NOT EXISTS presence (
     destination TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (destination, name)) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS marks (pack TEXT PRIMARY KEY) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS supersedes (old TEXT NOT NULL, by TEXT NOT NULL, PRIMARY KEY (old, by)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS deletions (
+    destination TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (destination, name)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS gone (
+    destination TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, noticed TEXT NOT NULL,
+    PRIMARY KEY (destination, id)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS refs (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS verified (
+    destination TEXT NOT NULL, pack TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (destination, pack)) WITHOUT ROWID;
 `;
 
 /**
@@ -83,10 +104,19 @@ export class Catalog {
     this.db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)').run(key, value);
   }
 
+  /** Forgets what came from the repository, but not what each destination held: that tells a rollback. */
+  clearForRebuild(): void {
+    this.db.exec(
+      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; ' +
+        'DELETE FROM marks; DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM refs;',
+    );
+  }
+
   /** Forgets everything that came from the repository. */
   clear(): void {
     this.db.exec(
-      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks;',
+      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks; ' +
+        'DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM gone; DELETE FROM refs; DELETE FROM verified;',
     );
   }
 
@@ -95,10 +125,12 @@ export class Catalog {
     const known = this.db.prepare<[string], { no: number }>('SELECT no FROM packs WHERE hash = ?');
     const addPack = this.db.prepare('INSERT INTO packs (hash, kind, generation, size, plain) VALUES (?, ?, ?, ?, ?)');
     const list = this.db.prepare('INSERT OR IGNORE INTO index_packs VALUES (?, ?)');
+    const supersede = this.db.prepare('INSERT OR IGNORE INTO supersedes VALUES (?, ?)');
     const addChunk = this.db.prepare('INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)');
     this.db
       .transaction(() => {
         for (const pack of packs) {
+          for (const old of pack.supersedes ?? []) supersede.run(old, index);
           const row = known.get(pack.pack);
           if (row) {
             list.run(index, row.no);
@@ -137,6 +169,49 @@ export class Catalog {
       .immediate();
   }
 
+  /** Forgets a pack that is nowhere any more, whichever indexes list it. */
+  forgetPacks(hashes: Iterable<string>): void {
+    this.db
+      .transaction(() => {
+        for (const hash of hashes) {
+          const no = this.packNumber(hash);
+          if (no === undefined) continue;
+          for (const table of ['index_packs', 'chunks']) this.db.prepare(`DELETE FROM ${table} WHERE pack = ?`).run(no);
+          this.db.prepare('DELETE FROM packs WHERE no = ?').run(no);
+        }
+      })
+      .immediate();
+  }
+
+  /** The indexes, and those that took the place of any of them. */
+  expand(indexes: Iterable<string>): Set<string> {
+    const all = new Set(indexes);
+    // What is added while the set is walked is walked, too.
+    for (const index of all) for (const by of this.superseding(index)) all.add(by);
+    return all;
+  }
+
+  /** The indexes with each that was superseded replaced by what took its place, where some destination holds that. */
+  effective(indexes: Iterable<string>): string[] {
+    const result = new Set<string>();
+    const visit = (index: string, path: readonly string[]): void => {
+      const by = this.superseding(index).filter((id) => !path.includes(id) && this.holders(indexName(id)).length > 0);
+      if (by.length === 0) result.add(index);
+      for (const id of by) visit(id, [...path, id]);
+    };
+    for (const index of indexes) visit(index, [index]);
+    return [...result];
+  }
+
+  private superseding(index: string): string[] {
+    return this.db.prepare<[string], string>('SELECT by FROM supersedes WHERE old = ?').pluck().all(index);
+  }
+
+  /** Ids of the indexes whose place this one took. */
+  supersededBy(index: string): string[] {
+    return this.db.prepare<[string], string>('SELECT old FROM supersedes WHERE by = ?').pluck().all(index);
+  }
+
   /** Lists known packs in a further index. */
   listPacks(index: string, hashes: Iterable<string>): void {
     const add = this.db.prepare('INSERT OR IGNORE INTO index_packs SELECT ?, no FROM packs WHERE hash = ?');
@@ -162,6 +237,10 @@ export class Catalog {
       .prepare<[number], { idx: string }>('SELECT idx FROM index_packs WHERE pack = ?')
       .all(pack)
       .map((row) => row.idx);
+  }
+
+  packNumber(hash: string): number | undefined {
+    return this.db.prepare<[string], number>('SELECT no FROM packs WHERE hash = ?').pluck().get(hash);
   }
 
   hasPack(hash: string): boolean {
@@ -269,6 +348,81 @@ export class Catalog {
       .prepare<[string], { destination: string }>('SELECT destination FROM presence WHERE name = ?')
       .all(name)
       .map((row) => row.destination);
+  }
+
+  /** A destination's deletion record as last read, unless its size says that it was written anew. */
+  deletion(destination: string, name: string, size: number): DeletionRecord | undefined {
+    const json = this.db
+      .prepare<[string, string, number], string>(
+        'SELECT record FROM deletions WHERE destination = ? AND name = ? AND size = ?',
+      )
+      .pluck()
+      .get(destination, name, size);
+    return json === undefined ? undefined : (JSON.parse(json) as DeletionRecord);
+  }
+
+  putDeletion(destination: string, name: string, size: number, record: DeletionRecord): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)')
+      .run(destination, name, size, JSON.stringify(record));
+  }
+
+  /** Roots that a destination once held and that vanished unexplained, oldest first. */
+  gone(): GoneSnapshot[] {
+    return this.db.prepare<[], GoneSnapshot>('SELECT * FROM gone ORDER BY seq, destination').all();
+  }
+
+  addGone(row: GoneSnapshot): void {
+    this.db
+      .prepare('INSERT OR IGNORE INTO gone VALUES (?, ?, ?, ?, ?)')
+      .run(row.destination, row.id, row.seq, row.time, row.noticed);
+  }
+
+  dropGone(destination: string, id: string): void {
+    this.db.prepare('DELETE FROM gone WHERE destination = ? AND id = ?').run(destination, id);
+  }
+
+  /** The chunks that a manifest chunk's entries name, 32 bytes each; undefined where that has not been read yet. */
+  refs(id: string): Buffer | undefined {
+    return this.db
+      .prepare<[Buffer], Buffer>('SELECT chunks FROM refs WHERE id = ?')
+      .pluck()
+      .get(Buffer.from(id, 'hex'));
+  }
+
+  putRefs(id: string, chunks: Buffer): void {
+    this.db.prepare('INSERT OR REPLACE INTO refs VALUES (?, ?)').run(Buffer.from(id, 'hex'), chunks);
+  }
+
+  /** When each of a destination's packs was last read whole, ms since 1970. */
+  verified(destination: string): Map<string, number> {
+    const rows = this.db
+      .prepare<[string], { pack: string; at: number }>('SELECT pack, at FROM verified WHERE destination = ?')
+      .all(destination);
+    return new Map(rows.map(({ pack, at }) => [pack, at]));
+  }
+
+  setVerified(destination: string, packs: Iterable<string>, at: number): void {
+    const put = this.db.prepare('INSERT OR REPLACE INTO verified VALUES (?, ?, ?)');
+    this.db
+      .transaction(() => {
+        for (const pack of packs) put.run(destination, pack, at);
+      })
+      .immediate();
+  }
+
+  addMarks(packs: Iterable<string>): void {
+    const add = this.db.prepare('INSERT OR IGNORE INTO marks VALUES (?)');
+    this.db
+      .transaction(() => {
+        for (const pack of packs) add.run(pack);
+      })
+      .immediate();
+  }
+
+  /** Whether any destination holds a pin of the snapshot. */
+  isPinned(id: string): boolean {
+    return this.holders(pinName(id)).length > 0;
   }
 
   setMarks(packs: Iterable<string>): void {

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.js';
-import { splitLines } from './lines.js';
+import { linesOf } from './lines.js';
 import { type ChunkPlace, packLimit } from './pack-writer.js';
 
 export type PackKind = 'data' | 'manifest';
@@ -15,11 +15,24 @@ export interface IndexPack {
   /** Bytes of its tar. */
   plain: number;
   chunks: ChunkPlace[];
+  /** On an index's first line: ids of the indexes whose place it takes. */
+  supersedes?: string[];
 }
 
 export const indexPackLine = (pack: IndexPack): string => JSON.stringify(pack);
 export const indexLimit = 1024 * 1024 * 1024;
 
+/** An index's plain bytes. Put together as bytes: it may be longer than a string can be. */
+export function indexBytes(packs: Iterable<IndexPack>, supersedes: readonly string[] = []): Buffer {
+  const lines: Buffer[] = [];
+  for (const { supersedes: _, ...pack } of packs) {
+    const first = lines.length === 0 && supersedes.length > 0;
+    lines.push(Buffer.from(`${indexPackLine(first ? { ...pack, supersedes: [...supersedes] } : pack)}\n`, 'utf8'));
+  }
+  return Buffer.concat(lines);
+}
+
+const hex16 = /^[0-9a-f]{16}$/;
 const hex64 = /^[0-9a-f]{64}$/;
 const isSize = (value: unknown, limit: number): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= limit;
@@ -30,7 +43,7 @@ const isSize = (value: unknown, limit: number): value is number =>
  */
 export function* parseIndex(data: Buffer, name: string): Generator<IndexPack> {
   let number = 0;
-  for (const line of splitLines(data)) {
+  for (const line of linesOf(data)) {
     number++;
     let value: unknown;
     try {
@@ -46,6 +59,10 @@ export function* parseIndex(data: Buffer, name: string): Generator<IndexPack> {
       typeof pack.generation === 'string' &&
       isSize(pack.size, packLimit * 2) &&
       isSize(pack.plain, packLimit * 2) &&
+      (pack.supersedes === undefined ||
+        (number === 1 &&
+          Array.isArray(pack.supersedes) &&
+          pack.supersedes.every((id) => typeof id === 'string' && hex16.test(id)))) &&
       Array.isArray(pack.chunks) &&
       pack.chunks.every(
         (place) =>

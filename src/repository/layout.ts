@@ -11,6 +11,7 @@ export const ownerName = 'owner.json';
 export const packName = (sha256: string): string => `packs/${sha256.slice(0, 2)}/${sha256}`;
 export const indexName = (id: string): string => `index/${id}.ndjson`;
 export const deletionName = (id: string): string => `deletions/${id}.json`;
+export const pinName = (snapshot: string): string => `pins/${snapshot}.json`;
 export const snapshotName = (time: Date, id: string): string => `snapshots/${compactTime(time)}-${id}.json`;
 
 /** `20261122T030000Z`: sorts by time, legal on every file system. */
@@ -20,11 +21,14 @@ const snapshotPattern = /^snapshots\/(\d{8}T\d{6}Z)-([0-9a-f]{16})\.json$/;
 const packPattern = /^packs\/([0-9a-f]{2})\/([0-9a-f]{64})$/;
 const indexPattern = /^index\/([0-9a-f]{16})\.ndjson$/;
 const deletionPattern = /^deletions\/([0-9a-f]{16})\.json$/;
+const pinPattern = /^pins\/([0-9a-f]{16})\.json$/;
 
 /** The snapshot id in a root's object name, or undefined for any other name. */
 export const snapshotIdOf = (name: string): string | undefined => snapshotPattern.exec(name)?.[2];
 export const indexIdOf = (name: string): string | undefined => indexPattern.exec(name)?.[1];
 export const deletionIdOf = (name: string): string | undefined => deletionPattern.exec(name)?.[1];
+/** The snapshot that a pin's name means. */
+export const pinIdOf = (name: string): string | undefined => pinPattern.exec(name)?.[1];
 export function packHashOf(name: string): string | undefined {
   const match = packPattern.exec(name);
   return match?.[2]?.startsWith(match[1] ?? '-') ? match[2] : undefined;

@@ -34,6 +34,16 @@ export function* readLines(file: string, pieceBytes = 1 << 20): Generator<string
   }
 }
 
+/** Lines of NDJSON held in memory, one after the other: for data that may be longer than a string can be. */
+export function* linesOf(data: Buffer): Generator<string> {
+  for (let from = 0; from < data.length; ) {
+    const end = data.indexOf(0x0a, from);
+    const to = end < 0 ? data.length : end;
+    yield data.toString('utf8', from, to);
+    from = to + 1;
+  }
+}
+
 /** Lines of NDJSON held in memory. */
 export function splitLines(data: Buffer): string[] {
   const lines = data.toString('utf8').split('\n');

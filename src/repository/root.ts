@@ -40,6 +40,10 @@ export interface Root {
   endedAt: string;
   mode: SnapshotMode;
   generation: string;
+  /** When the generation began, ISO. */
+  began?: string;
+  /** Stored bytes of the packs that this run's own index lists. */
+  added?: number;
   /** Ids of the indexes in which this snapshot's chunks resolve, and only there. */
   indexes: string[];
   complete: boolean;
@@ -83,6 +87,10 @@ export function parseRoot(json: Buffer, name: string): Root {
   }
   if (Number.isNaN(Date.parse(root.time ?? ''))) throw bad('has a bad time');
   if (root.mode !== 'full' && root.mode !== 'differential' && root.mode !== 'incremental') throw bad('has a bad mode');
+  if (root.began !== undefined && (typeof root.began !== 'string' || Number.isNaN(Date.parse(root.began)))) {
+    throw bad('has a bad began');
+  }
+  if (root.added !== undefined && !isCount(root.added)) throw bad('has a bad added');
   if (!Array.isArray(root.indexes) || !root.indexes.every((id) => typeof id === 'string' && id16.test(id))) {
     throw bad('has bad indexes');
   }

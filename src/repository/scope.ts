@@ -16,7 +16,7 @@ export class Scope {
     private readonly own: string | undefined,
     private readonly stored: boolean,
   ) {
-    this.indexes = new Set(own === undefined ? indexes : [...indexes, own]);
+    this.indexes = catalog.expand(own === undefined ? indexes : [...indexes, own]);
   }
 
   has(id: string): boolean {
@@ -30,14 +30,16 @@ export class Scope {
     return this.catalog.packNumbers(id).flatMap((pack) => this.packHash(pack) ?? []);
   }
 
-  /** Every place in scope that holds the chunk. */
+  /** Every place in scope that holds the chunk, those known to be stored somewhere first. */
   locate(id: string): ChunkLocation[] {
     const places: ChunkLocation[] = [];
     for (const { pack, at, length } of this.catalog.locateNumbers(id)) {
       const hash = this.packHash(pack);
       if (hash !== undefined) places.push({ pack: hash, offset: at, length });
     }
-    return places;
+    if (places.length < 2) return places;
+    const isStored = ({ pack }: ChunkLocation): boolean => this.catalog.holders(packName(pack)).length > 0;
+    return [...places.filter(isStored), ...places.filter((place) => !isStored(place))];
   }
 
   /** The pack's hash when it is in scope. */

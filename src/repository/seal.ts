@@ -7,7 +7,7 @@ import type * as Sdk from '@aws-crypto/client-node';
 import { HoldfastError } from '../errors.js';
 
 /** What a stored object is; part of its encryption context. */
-export type ObjectKind = 'pack' | 'index' | 'snapshot' | 'deletion';
+export type ObjectKind = 'pack' | 'index' | 'snapshot' | 'deletion' | 'pin';
 
 /** The key of a repository, unlocked; `undefined` for a repository in the clear. */
 export interface RepositoryKey {

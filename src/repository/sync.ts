@@ -1,8 +1,9 @@
 import { HoldfastError } from '../errors.js';
-import type { Catalog } from './catalog.js';
+import type { Catalog, GoneSnapshot } from './catalog.js';
 import { type DeletionRecord, deletionLimit, parseDeletion } from './deletions.js';
 import { indexLimit, parseIndex } from './index-file.js';
-import { deletionIdOf, indexIdOf, indexName, snapshotIdOf } from './layout.js';
+import { deletionIdOf, indexIdOf, indexName, packName, snapshotIdOf } from './layout.js';
+import { noticeGone } from './rollback.js';
 import { parseRoot, rootHash, rootLimit } from './root.js';
 import type { RepositoryKey } from './seal.js';
 import type { Store } from './store.js';
@@ -14,6 +15,8 @@ export interface SyncResult {
   deletions: DeletionRecord[];
   /** Objects that could not be read, by name. */
   damaged: { name: string; message: string }[];
+  /** Roots that were here and are not any more, with no record that a prune removed them. */
+  gone: GoneSnapshot[];
 }
 
 /**
@@ -48,8 +51,7 @@ export async function syncFrom(
         const data = await store.readMeta(key, 'index', name, indexLimit, signal);
         catalog.addPacks(index, parseIndex(data, `${store.name}: ${indexName(index)}`));
       } else if (deletionIdOf(name) !== undefined) {
-        const json = await store.readMeta(key, 'deletion', name, deletionLimit, signal);
-        deletions.push(parseDeletion(json, `${store.name}: ${name}`));
+        deletions.push(await readDeletion(store, key, catalog, name, objects.get(name) ?? 0, signal));
       }
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable) throw error;
@@ -57,9 +59,29 @@ export async function syncFrom(
       damaged.push({ name, message: error.message });
     }
   }
+  const gone = noticeGone(catalog, store.name, objects, deletions);
   catalog.setPresence(store.name, objects);
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
-  return { objects, deletions, damaged };
+  const deleted = deletions.filter((record) => record.done !== undefined).flatMap((record) => record.packs);
+  catalog.forgetPacks(deleted.filter((pack) => catalog.holders(packName(pack)).length === 0));
+  return { objects, deletions, damaged, gone };
+}
+
+/** A deletion record, from the catalog where it was read before. @throws HoldfastError IntegrityMismatch. */
+export async function readDeletion(
+  store: Store,
+  key: RepositoryKey | undefined,
+  catalog: Catalog,
+  name: string,
+  size: number,
+  signal?: AbortSignal,
+): Promise<DeletionRecord> {
+  const known = catalog.deletion(store.name, name, size);
+  if (known) return known;
+  const json = await store.readMeta(key, 'deletion', name, deletionLimit, signal);
+  const record = parseDeletion(json, `${store.name}: ${name}`);
+  catalog.putDeletion(store.name, name, size, record);
+  return record;
 }
 
 /** Forgets snapshots whose root no listed destination holds any more. */

@@ -74,5 +74,10 @@ async function openRuns(host: Host, client: Client): Promise<Set<string>> {
   const prefix = backupIdPrefix(host.config.host, '').replaceAll("'", "''");
   const query = `WorkflowType = 'backup' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
   for await (const { workflowId } of client.workflow.list({ query })) runs.add(workflowId);
+  for (const type of ['prune', 'check']) {
+    const own = `${type}/${host.config.host}/`.replaceAll("'", "''");
+    const open = `WorkflowType = '${type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${own}'`;
+    for await (const { workflowId } of client.workflow.list({ query: open })) runs.add(workflowId);
+  }
   return runs;
 }

@@ -6,6 +6,7 @@ import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@tem
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
 import { clearAbandonedDumps } from '../activities/dump.js';
+import { createCareActivities } from '../activities/care.js';
 import { Host } from '../activities/host.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -91,7 +92,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     workers.push(
       await Worker.create({
         ...common,
-        activities: createBackupActivities(host),
+        activities: { ...createBackupActivities(host), ...createCareActivities(host) },
         taskQueue: hostQueue(loaded.config.host),
         maxConcurrentActivityTaskExecutions: 32,
       }),

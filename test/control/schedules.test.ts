@@ -33,6 +33,20 @@ const brief = (changes: { action: string; id: string; changes: { field: string }
   );
 
 describe('apply', () => {
+  test('a check has a schedule of its own, which goes when the config drops it', async () => {
+    const { client } = temporal;
+    const makeCheck = (job: string) => [{ job, scheduled: true }];
+    const jobs = [{ name: 'site', check: { every: 86_400_000 } }];
+    const options = { host: 'checked', makeAction, makeCheck };
+    expect(await applySchedules(client, { ...options, jobs })).toMatchObject([
+      { action: 'create', id: 'holdfast/checked/site/check', job: 'site' },
+    ]);
+    expect(brief(await applySchedules(client, { ...options, jobs }))).toEqual(['keep holdfast/checked/site/check']);
+    expect(await listSchedules(client, 'checked', ['site'])).toMatchObject([{ job: 'site', schedule: 'every 1d' }]);
+    const dropped = await applySchedules(client, { ...options, jobs: [{ name: 'site' }], prune: true });
+    expect(dropped).toMatchObject([{ action: 'delete', id: 'holdfast/checked/site/check' }]);
+  });
+
   test('creates what the config says, then has nothing to do', async () => {
     const { client, connection, namespace } = temporal;
     const searchAttributes = await usableSearchAttributes(connection, namespace);

@@ -64,11 +64,11 @@ class Repository:
         names = [f'snapshots/{name}' for name in os.listdir(os.path.join(self.folder, 'snapshots')) if name[0] != '.']
         root = max((json.loads(self.read('snapshot', name)) for name in names), key=lambda root: root['seq'])
         assert root['format'] == 1 and root['repository'] == self.info['repository']
-        for index in root['indexes']:
-            for line in self.read('index', f'index/{index}.ndjson').splitlines():
-                pack = json.loads(line)
-                for chunk, offset, length in pack['chunks']:
-                    self.places[chunk] = (pack['pack'], offset, length)
+        for name in (name for name in os.listdir(os.path.join(self.folder, 'index')) if name[0] != '.'):
+            packs = [json.loads(line) for line in self.read('index', f'index/{name}').splitlines()]
+            if {name.split('.')[0], *packs[0].get('supersedes', [])} & set(root['indexes']):
+                for pack in (pack for pack in packs if os.path.exists(f"{self.folder}/packs/{pack['pack'][:2]}/{pack['pack']}")):
+                    self.places |= {chunk: (pack['pack'], offset, length) for chunk, offset, length in pack['chunks']}
         return root
 
     def chunk(self, name):

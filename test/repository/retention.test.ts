@@ -167,3 +167,52 @@ describe('properties', () => {
     );
   });
 });
+
+describe('time zones', () => {
+  const keptIn = (timezone: string, times: string[], rules: RetentionRules): number[] =>
+    applyRetention(
+      times.map((time, at) => snapshot(at + 1, Date.parse(time))),
+      rules,
+      Date.parse(times.at(-1) ?? ''),
+      timezone,
+    )
+      .filter(({ reasons }) => reasons.length > 0)
+      .map(({ id }) => Number(id))
+      .sort((a, b) => a - b);
+
+  test('a day is the one of the zone', () => {
+    // 23:30 and 00:30 in Berlin: one day in UTC, two there.
+    const times = ['2026-06-01T21:30:00Z', '2026-06-01T22:30:00Z'];
+    expect(keptIn('Europe/Berlin', times, { keepDaily: 5 })).toEqual([1, 2]);
+    expect(keptIn('UTC', times, { keepDaily: 5 })).toEqual([2]);
+    expect(keptIn('Asia/Kathmandu', ['2026-06-01T18:10:00Z', '2026-06-01T18:20:00Z'], { keepDaily: 5 })).toEqual([
+      1, 2,
+    ]);
+  });
+
+  test('the hour that the end of summer time repeats counts as two, and the one that its start skips as none', () => {
+    const autumn = ['2026-10-24T23:30:00Z', '2026-10-25T00:30:00Z', '2026-10-25T01:30:00Z', '2026-10-25T02:30:00Z'];
+    expect(keptIn('Europe/Berlin', autumn, { keepHourly: 10 })).toEqual([1, 2, 3, 4]);
+    const spring = ['2026-03-29T00:10:00Z', '2026-03-29T00:50:00Z', '2026-03-29T01:10:00Z'];
+    expect(keptIn('Europe/Berlin', spring, { keepHourly: 10 })).toEqual([2, 3]);
+    // 23 and 25 hours long, each is one day.
+    expect(keptIn('Europe/Berlin', ['2026-10-24T22:00:00Z', '2026-10-25T22:59:00Z'], { keepDaily: 9 })).toEqual([2]);
+    expect(keptIn('Europe/Berlin', ['2026-03-28T23:00:00Z', '2026-03-29T21:59:00Z'], { keepDaily: 9 })).toEqual([2]);
+  });
+
+  test('leap days, and the turn of the year', () => {
+    const leap = ['2028-02-28T12:00:00Z', '2028-02-29T12:00:00Z', '2028-03-01T12:00:00Z'];
+    expect(keptIn('UTC', leap, { keepDaily: 9 })).toEqual([1, 2, 3]);
+    expect(keptIn('UTC', leap, { keepMonthly: 9 })).toEqual([2, 3]);
+    const eve = ['2026-12-31T10:30:00Z', '2026-12-31T11:30:00Z'];
+    expect(keptIn('Pacific/Auckland', eve, { keepYearly: 9 })).toEqual([1, 2]);
+    expect(keptIn('Pacific/Auckland', eve, { keepWeekly: 9 })).toEqual([2]);
+  });
+});
+
+test('the full snapshot that kept differential ones build on stays', () => {
+  const differential = [1, 2, 3].map((seq) =>
+    snapshot(seq, start + seq * day, { mode: seq === 1 ? 'full' : 'differential', generation: 'g' }),
+  );
+  expect(kept(differential, { keepLast: 1 })).toEqual([1, 3]);
+});

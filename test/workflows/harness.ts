@@ -93,7 +93,7 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return { warnings: [], hold: false };
     },
     async prune() {
-      return { removed: 0, marked: 0, deleted: 0 };
+      return { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 };
     },
     async finish(request) {
       return documentOf(request);

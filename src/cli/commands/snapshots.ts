@@ -10,6 +10,21 @@ export function register(command: Command, context: Context): void {
     .argument('[job]', 'only snapshots of this job')
     .option(...offlineOption)
     .action((job: string | undefined, options: { offline?: boolean }) => snapshots(context, job, options));
+  command
+    .command('pin')
+    .description('keep a snapshot whatever the retention says')
+    .argument('<job>', 'a job in the config')
+    .argument('<snapshot>', 'an id, its beginning, `latest`, or a time')
+    .option('--reason <text>', 'why, for whoever wonders later', 'pinned by hand')
+    .action((job: string, snapshot: string, { reason }: { reason: string }) =>
+      pin(context, job, snapshot, { pinned: true, reason }),
+    );
+  command
+    .command('unpin')
+    .description('let retention decide about a snapshot again')
+    .argument('<job>', 'a job in the config')
+    .argument('<snapshot>', 'an id, its beginning, `latest`, or a time')
+    .action((job: string, snapshot: string) => pin(context, job, snapshot, { pinned: false }));
 }
 
 async function snapshots(context: Context, job: string | undefined, options: { offline?: boolean }): Promise<void> {
@@ -29,4 +44,25 @@ async function snapshots(context: Context, job: string | undefined, options: { o
   }
   if (job === undefined) found.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
   context.result(found, () => snapshotsTable(found));
+}
+
+async function pin(
+  context: Context,
+  job: string,
+  snapshot: string,
+  change: { pinned: true; reason: string } | { pinned: false },
+): Promise<void> {
+  const loaded = await context.load();
+  const [{ setPin }, { openLog }] = await Promise.all([
+    import('../../control/pins.js'),
+    import('../../control/log.js'),
+  ]);
+  const log = await openLog(loaded.config.state, { stderr: 'silent' });
+  const document = await setPin(loaded, job, snapshot, change, log);
+  for (const { message } of document.failed) context.warn(message);
+  if (document.failed.length > 0) context.exit(3);
+  context.result(
+    document,
+    () => `${document.snapshot} is ${document.pinned ? 'pinned' : 'not pinned'} at ${document.destinations.join(', ')}`,
+  );
 }

@@ -69,6 +69,7 @@ const columns: Column<SnapshotDocument>[] = [
   { title: 'MODE', value: (row) => row.mode },
   { title: 'FILES', value: (row) => humanCount(row.files), align: 'right' },
   { title: 'SIZE', value: (row) => humanBytes(row.bytes), align: 'right' },
+  { title: 'ADDED', value: (row) => (row.added === null ? '-' : humanBytes(row.added)), align: 'right' },
   { title: 'AT', value: (row) => row.destinations.join(', ') || '-' },
   {
     title: '',

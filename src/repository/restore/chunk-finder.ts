@@ -24,7 +24,7 @@ export class ChunkFinder {
     private readonly bad: ReadonlySet<string> = new Set(),
   ) {
     this.scope = scopeOf(catalog, root);
-    this.indexes = new Set(root.indexes);
+    this.indexes = catalog.expand(root.indexes);
     catalog.db.pragma('mmap_size = 1073741824');
   }
 

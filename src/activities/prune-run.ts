@@ -1,0 +1,136 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { findJob } from '../config/load.js';
+import type { JobConfig } from '../config/schema.js';
+import { HoldfastError } from '../errors.js';
+import type { Catalog } from '../repository/catalog.js';
+import type { PruneDestination, PruneInput } from '../workflows/care-types.js';
+import type { Host } from './host.js';
+import { takeJobLock } from './job-lock.js';
+import { claimRepository, stateKeyFile } from './key-setup.js';
+import { type OpenedRepository, openRepository } from './open-repository.js';
+import { pruneDestination } from './prune.js';
+import type { CareContext } from './repack.js';
+import { retentionVerdicts } from './retention-verdicts.js';
+import { runFolder } from './run-context.js';
+import { spoolFolders } from './threads/spool-files.js';
+
+/** Takes the job's lock and takes in what the destinations hold now; says which of them may be pruned. */
+export async function pruneBegin(
+  host: Host,
+  input: PruneInput,
+  run: string,
+  signal: AbortSignal,
+): Promise<{ destinations: string[]; skipped: PruneDestination[] }> {
+  host.reload();
+  const job = findJob(host.config, input.job);
+  await takeJobLock(host, input.job, run, false);
+  const repository = await openRepository(host, input.job, { sync: true, owner: run, signal });
+  const unreachable = new Map(job.destinations.map((name) => [name, repository.unread.get(name)]));
+  const skipped: PruneDestination[] = [];
+  const destinations: string[] = [];
+  for (const name of job.destinations) {
+    const reason = unreachable.get(name) ?? reasonToSkip(repository.catalog, job, name);
+    if (reason === undefined) destinations.push(name);
+    else skipped.push({ ...emptyAnswer(name), status: 'skipped', error: reason });
+  }
+  return { destinations, skipped };
+}
+
+/** Prunes one destination and says what became of each snapshot. */
+export async function pruneAt(
+  host: Host,
+  input: PruneInput,
+  run: string,
+  destination: string,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<PruneDestination> {
+  const repository = await openRepository(host, input.job, { sync: false, signal });
+  const job = findJob(host.config, input.job);
+  const store = repository.stores.find(({ name }) => name === destination);
+  const file = stateKeyFile(host, input.job);
+  if (!store || !file) throw new HoldfastError('DestinationMissing', `${destination} cannot be opened`);
+  await claimRepository(host, input.job, store, file, { takeOver: false }, signal);
+  const folder = runFolder(host.config.spool.path, run);
+  for (const name of ['', ...spoolFolders]) mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
+  const context: CareContext = {
+    host,
+    catalog: repository.catalog,
+    catalogFile: host.catalogFile(input.job),
+    job,
+    jobName: input.job,
+    folder,
+    store: async (name) => {
+      const found = repository.stores.find((other) => other.name === name);
+      if (!found) throw new HoldfastError('DestinationMissing', `${name} cannot be opened`);
+      return found;
+    },
+    key: async () => repository.key,
+  };
+  const snapshots = verdictsAt(repository.catalog, job, destination, await store.destination.now(signal));
+  const answer = await pruneDestination(context, destination, signal, onProgress, {
+    thorough: true,
+    trustClock: input.trustClock === true,
+  });
+  return { ...emptyAnswer(destination), status: 'pruned', ...answer, snapshots };
+}
+
+/** Frees what a prune took, whatever became of it. */
+export function pruneEnd(host: Host, input: PruneInput, run: string): void {
+  rmSync(runFolder(host.config.spool.path, run), { recursive: true, force: true });
+  host.history.releaseLock(input.job, run);
+}
+
+/** What a prune would remove, by what the catalog knows. */
+export async function prunePlan(
+  job: JobConfig,
+  { catalog, stores, unread }: OpenedRepository,
+): Promise<PruneDestination[]> {
+  const planned: PruneDestination[] = [];
+  for (const name of job.destinations) {
+    const store = stores.find((one) => one.name === name);
+    const reason = unread.get(name) ?? reasonToSkip(catalog, job, name);
+    if (reason !== undefined || store === undefined) {
+      planned.push({ ...emptyAnswer(name), status: 'skipped', error: reason ?? `${name} cannot be opened` });
+      continue;
+    }
+    const snapshots = verdictsAt(catalog, job, name, await store.destination.now());
+    const removed = snapshots.filter(({ keep }) => !keep).length;
+    planned.push({ ...emptyAnswer(name), status: 'planned', removed, snapshots });
+  }
+  return planned;
+}
+
+function verdictsAt(catalog: Catalog, job: JobConfig, destination: string, now: Date): PruneDestination['snapshots'] {
+  const rows = catalog.snapshots().filter((row) => catalog.holders(row.name).includes(destination));
+  const reasons = new Map(retentionVerdicts(catalog, job, rows, now.getTime()).map((one) => [one.id, one.reasons]));
+  return rows.map(({ id, root: { time, mode, complete } }) => {
+    const why = reasons.get(id) ?? [];
+    return { id, time, mode, complete, keep: why.length > 0, reasons: why.length > 0 ? why : ['no rule keeps it'] };
+  });
+}
+
+/** Nothing goes unless the newest good snapshot is there, and at as many destinations as the job asks for. */
+function reasonToSkip(catalog: Catalog, job: JobConfig, destination: string): string | undefined {
+  const newest = catalog.snapshots().find(({ root }) => root.complete);
+  if (!newest) return 'there is no complete snapshot yet';
+  const holders = catalog.holders(newest.name).filter((name) => job.destinations.includes(name));
+  if (!holders.includes(destination)) return `the newest complete snapshot, ${newest.id}, is not there`;
+  if (holders.length < job.minimumDestinations) {
+    return `the newest complete snapshot, ${newest.id}, is at ${holders.length} destinations; ${job.minimumDestinations} are needed`;
+  }
+  return undefined;
+}
+
+const emptyAnswer = (name: string): PruneDestination => ({
+  name,
+  status: 'failed',
+  error: null,
+  removed: 0,
+  marked: 0,
+  deleted: 0,
+  repacked: 0,
+  freed: 0,
+  snapshots: [],
+});

@@ -1,0 +1,85 @@
+import type { Catalog, GoneSnapshot } from './catalog.js';
+import type { DeletionRecord } from './deletions.js';
+import { snapshotIdOf } from './layout.js';
+
+/**
+ * Compares what a destination lists now with what it listed last: roots that vanished without a deletion record that
+ * names them are kept in the catalog until they are back or explained. To be called before the listing replaces the old one.
+ */
+export function noticeGone(
+  catalog: Catalog,
+  destination: string,
+  objects: ReadonlyMap<string, number>,
+  deletions: readonly DeletionRecord[],
+): GoneSnapshot[] {
+  const explained = new Set(deletions.flatMap((record) => record.snapshots.map(({ id }) => id)));
+  const listed = new Set([...objects.keys()].flatMap((name) => snapshotIdOf(name) ?? []));
+  for (const name of catalog.presence(destination).keys()) {
+    const id = snapshotIdOf(name);
+    if (id === undefined || objects.has(name)) continue;
+    const row = catalog.snapshot(id);
+    catalog.addGone({
+      destination,
+      id,
+      seq: row?.seq ?? 0,
+      time: row?.root.time ?? '',
+      noticed: new Date().toISOString(),
+    });
+  }
+  for (const row of catalog.gone()) {
+    if (row.destination === destination && (listed.has(row.id) || explained.has(row.id)))
+      catalog.dropGone(destination, row.id);
+  }
+  return catalog.gone().filter((row) => row.destination === destination);
+}
+
+/** A place where the chain of roots does not hold. */
+export interface ChainGap {
+  /** The root that names another as preceding it. */
+  id: string;
+  seq: number;
+  previous: string;
+  kind: 'missing' | 'replaced';
+}
+
+/**
+ * Follows `previous` from root to root: one that is not known, and that no deletion record names, was removed; one whose
+ * SHA-256 differs was replaced. `roots` are those of all destinations, `deletions` too.
+ */
+export function chainGaps(catalog: Catalog, deletions: readonly DeletionRecord[]): ChainGap[] {
+  const known = new Map(catalog.snapshots().map((row) => [row.id, row.sha256]));
+  const removed = new Map(
+    deletions.flatMap((record) => record.snapshots.map(({ id, sha256 }) => [id, sha256] as const)),
+  );
+  const gaps: ChainGap[] = [];
+  for (const { id, seq, root } of catalog.snapshots()) {
+    if (!root.previous) continue;
+    const sha256 = known.get(root.previous.id) ?? removed.get(root.previous.id);
+    if (sha256 === root.previous.sha256) continue;
+    gaps.push({ id, seq, previous: root.previous.id, kind: sha256 === undefined ? 'missing' : 'replaced' });
+  }
+  return gaps;
+}
+
+/** What a rollback looks like to people: one sentence for each destination that lost roots, one for each gap. */
+export function rollbackMessages(gone: readonly GoneSnapshot[], gaps: readonly ChainGap[]): string[] {
+  const messages: string[] = [];
+  for (const destination of new Set(gone.map((row) => row.destination))) {
+    const rows = gone.filter((row) => row.destination === destination);
+    const names = rows.slice(0, 20).map(({ id, time }) => (time === '' ? id : `${id} (${time})`));
+    const more = rows.length > names.length ? ` and ${rows.length - names.length} more` : '';
+    messages.push(
+      `${destination}: ${rows.length === 1 ? 'a snapshot that was' : `${rows.length} snapshots that were`} there ${rows.length === 1 ? 'is' : 'are'} gone, and no prune removed ${rows.length === 1 ? 'it' : 'them'}: ${names.join(', ')}${more}`,
+    );
+  }
+  const lost = new Set(gone.map(({ id }) => id));
+  for (const { id, previous, kind } of gaps) {
+    if (lost.has(previous)) continue;
+    messages.push(
+      kind === 'missing'
+        ? `the snapshot ${previous}, which ${id} followed, is gone, and no prune removed it`
+        : `the snapshot ${previous}, which ${id} followed, is not the one it was: its root was replaced`,
+    );
+  }
+  return messages;
+}
