@@ -43,6 +43,8 @@ export const errorCodes = [
   'ToolMissing',
   'DumpIncomplete',
   'RestoreFailed',
+  'PrivateKeyNeeded',
+  'KeyMismatch',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

@@ -33,6 +33,11 @@ export const commands: readonly CommandEntry[] = [
     summary: 'list and accept what was unusual',
     load: () => import('./commands/anomalies.js'),
   },
+  {
+    name: 'key',
+    summary: 'list, add and change passphrases; recovery sheets',
+    load: () => import('./commands/key.js'),
+  },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

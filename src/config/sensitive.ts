@@ -7,6 +7,7 @@ export const mask = '***';
 /** Every key the schema marks `writeOnly`; a test holds the two together. */
 const sensitiveNames: ReadonlySet<string> = new Set([
   'passphrase',
+  'privateKey',
   'secretAccessKey',
   'accessKeyId',
   'sessionToken',

@@ -4,7 +4,7 @@ import { type DeletionRecord, deletionLimit, parseDeletion } from './deletions.j
 import { indexLimit, parseIndex } from './index-file.js';
 import { deletionIdOf, indexIdOf, indexName, snapshotIdOf } from './layout.js';
 import { parseRoot, rootHash, rootLimit } from './root.js';
-import type { RepositoryKey } from './seal.js';
+import { canRead, type RepositoryKey } from './seal.js';
 import type { Store } from './store.js';
 
 export interface SyncResult {
@@ -12,6 +12,8 @@ export interface SyncResult {
   objects: Map<string, number>;
   /** Deletion records, newest last. */
   deletions: DeletionRecord[];
+  /** Names of new objects that only the private key can read, on a host that lacks it. */
+  sealed: string[];
   /** Objects that could not be read, by name. */
   damaged: { name: string; message: string }[];
 }
@@ -31,13 +33,17 @@ export async function syncFrom(
   for await (const { name, size } of store.list('', signal)) objects.set(name, size);
   const damaged: SyncResult['damaged'] = [];
   const deletions: DeletionRecord[] = [];
+  const sealed: string[] = [];
   const known = catalog.snapshotIds();
   const indexes = new Set(catalog.indexes());
   for (const name of [...objects.keys()].sort()) {
     const snapshot = snapshotIdOf(name);
     const index = indexIdOf(name);
     try {
-      if (snapshot !== undefined && !known.has(snapshot)) {
+      const isNew = (snapshot !== undefined && !known.has(snapshot)) || (index !== undefined && !indexes.has(index));
+      if (isNew && !canRead(key)) {
+        sealed.push(name);
+      } else if (snapshot !== undefined && !known.has(snapshot)) {
         const json = await store.readMeta(key, 'snapshot', name, rootLimit, signal);
         const root = parseRoot(json, `${store.name}: ${name}`);
         if (root.id !== snapshot || (repository !== undefined && root.repository !== repository)) {
@@ -49,17 +55,25 @@ export async function syncFrom(
         catalog.addPacks(index, parseIndex(data, `${store.name}: ${indexName(index)}`));
       } else if (deletionIdOf(name) !== undefined) {
         const json = await store.readMeta(key, 'deletion', name, deletionLimit, signal);
-        deletions.push(parseDeletion(json, `${store.name}: ${name}`));
+        const record = parseDeletion(json, `${store.name}: ${name}`);
+        if (record.id !== deletionIdOf(name)) {
+          throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is another deletion record`);
+        }
+        deletions.push(record);
       }
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable) throw error;
+      if (error.code === 'PrivateKeyNeeded') {
+        sealed.push(name);
+        continue;
+      }
       if (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing') throw error;
       damaged.push({ name, message: error.message });
     }
   }
   catalog.setPresence(store.name, objects);
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
-  return { objects, deletions, damaged };
+  return { objects, deletions, sealed, damaged };
 }
 
 /** Forgets snapshots whose root no listed destination holds any more. */
