@@ -73,8 +73,14 @@ function ask(question: string, shown: boolean): Promise<string> {
     };
     const onData = (text: string): void => {
       for (const character of text) {
-        if (character === '\r' || character === '\n') return end();
-        if (character === '\u0003' || character === '\u0004') return end(new HoldfastError('Cancelled', 'cancelled'));
+        if (character === '\r' || character === '\n') {
+          end();
+          return;
+        }
+        if (character === '\u0003' || character === '\u0004') {
+          end(new HoldfastError('Cancelled', 'cancelled'));
+          return;
+        }
         if (character === '\u007f' || character === '\b') {
           if (shown && typed !== '') stderr.write('\b \b');
           typed = [...typed].slice(0, -1).join('');
