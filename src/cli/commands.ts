@@ -38,7 +38,11 @@ export const commands: readonly CommandEntry[] = [
     summary: 'list, add and change passphrases; recovery sheets',
     load: () => import('./commands/key.js'),
   },
-  { name: 'recover', summary: 'rebuild a lost host’s config from its backups', load: () => import('./commands/recover.js') },
+  {
+    name: 'recover',
+    summary: 'rebuild a lost host’s config from its backups',
+    load: () => import('./commands/recover.js'),
+  },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

@@ -87,7 +87,7 @@ function isReference(value: string): boolean {
 
 const visible = (what: string): HoldfastError =>
   new HoldfastError('UsageInvalid', `the URL holds ${what}: other users of this machine can read it there`, {
-    hint: 'Leave it out to be asked for it, or refer to it: ?secretAccessKey=${file:/path} or ${env:NAME}, in quotes.',
+    hint: `Leave it out to be asked for it, or refer to it: ?secretAccessKey=\${file:/path} or \${env:NAME}, in quotes.`,
   });
 
 const textOf = ({ path, message }: Found): string =>

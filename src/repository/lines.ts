@@ -34,7 +34,20 @@ export function* readLines(file: string, pieceBytes = 1 << 20): Generator<string
   }
 }
 
-/** Lines of NDJSON held in memory. */
+/** Lines of NDJSON held in memory, decoded a piece at a time: it may be larger than any string can be. */
+export function* eachLine(data: Buffer, pieceBytes = 1 << 20): Generator<string> {
+  for (let from = 0; from < data.length; ) {
+    let end = from + pieceBytes >= data.length ? data.length : data.lastIndexOf(0x0a, from + pieceBytes);
+    if (end < from) end = data.indexOf(0x0a, from);
+    if (end < 0) end = data.length;
+    // The line end at the very end begins no further line.
+    const to = end === data.length && data[end - 1] === 0x0a ? end - 1 : end;
+    yield* data.toString('utf8', from, to).split('\n');
+    from = end + 1;
+  }
+}
+
+/** The same, all at once. */
 export function splitLines(data: Buffer): string[] {
   const lines = data.toString('utf8').split('\n');
   if (lines.at(-1) === '') lines.pop();

@@ -5,6 +5,7 @@ import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { HoldfastError } from '../errors.js';
+import { messageLength } from './message-length.js';
 import { keepOwn, readOwn } from './own-objects.js';
 
 /** What a stored object is; part of its encryption context. */
@@ -177,6 +178,11 @@ export async function openBytes(
   if (!context || !sameContext(context, expected)) {
     throw new HoldfastError('IntegrityMismatch', `${name} was written as another object`, {
       hint: 'Somebody renamed, swapped or copied it here; restore it from another destination.',
+    });
+  }
+  if (messageLength(stored) !== stored.length) {
+    throw new HoldfastError('IntegrityMismatch', `${name} has something behind its end`, {
+      hint: 'The object is damaged or was changed; restore it from another destination.',
     });
   }
   return plain.subarray(0, length);

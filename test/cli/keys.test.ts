@@ -57,10 +57,7 @@ describe('with a public key alone', () => {
     expect(second.bytes.new).toBeLessThan(100_000);
     expect(await host.json<SnapshotDocument[]>(['snapshots', 'site'])).toHaveLength(2);
 
-    const { error } = await host.json<{ error: { code: string } }>(
-      ['restore', 'site', '--to', host.path('out')],
-      [1],
-    );
+    const { error } = await host.json<{ error: { code: string } }>(['restore', 'site', '--to', host.path('out')], [1]);
     expect(error.code).toBe('PrivateKeyNeeded');
     const rebuilt = await host.json<{ error: { code: string } }>(['catalog', 'rebuild', 'site'], [1]);
     expect(rebuilt.error.code).toBe('PrivateKeyNeeded');
@@ -153,7 +150,12 @@ describe('key', () => {
     expect(imported.code).toBe(0);
     await host.json(['backup', 'site']);
 
-    const typo = write('typo', readFileSync(sheet, 'utf8').replace(/( {4}3\. {2}.)./, '$1Z').replace('Z', 'Y'));
+    const typo = write(
+      'typo',
+      readFileSync(sheet, 'utf8')
+        .replace(/( {4}3\. {2}.)./, '$1Z')
+        .replace('Z', 'Y'),
+    );
     const refused = await host.run(['key', 'import', 'site', '--sheet', typo, '--new-passphrase-file', old]);
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('line 3') });
     const question = await host.run(['key', 'change', 'site']);

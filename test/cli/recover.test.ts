@@ -116,7 +116,15 @@ test('a lost host is found at a destination: config, catalogs and files come bac
 
 test('with a recovery sheet the new passphrase opens it', async () => {
   writeFileSync(host.path('new-passphrase'), 'a new one\n');
-  const done = await recover('b', '--job', 'site', '--sheet', sheet, '--new-passphrase-file', host.path('new-passphrase'));
+  const done = await recover(
+    'b',
+    '--job',
+    'site',
+    '--sheet',
+    sheet,
+    '--new-passphrase-file',
+    host.path('new-passphrase'),
+  );
   expect(done.jobs).toMatchObject([{ job: 'site', snapshots: 1 }]);
   const listed = await host.run(['ls', 'site', '-r'], file('b'));
   expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining('letter') });

@@ -10,10 +10,10 @@ import { HoldfastError } from '../../errors.js';
 import type { RestoreDocument } from '../../workflows/restore-types.js';
 import type { Context } from '../context.js';
 import { onInterrupt } from '../interrupt.js';
-import { askLine, askNewSecret, askSecret, canAsk, readSecret } from '../prompt.js';
 import { plural } from '../print/format.js';
 import { makeRestoreDisplay, restoreText } from '../print/restore.js';
 import { exitCodeOfRun } from '../print/run.js';
+import { askLine, askNewSecret, askSecret, canAsk, readSecret } from '../prompt.js';
 import { withSession } from '../session.js';
 
 interface Options {
@@ -32,7 +32,12 @@ export function register(command: Command, context: Context): void {
   command
     .argument('<url>', 'where the backups are: file:///mnt/disk, s3://bucket/prefix?region=..., sftp://user@host/path')
     .option('--host <name>', 'the lost host, where there are several')
-    .option('--job <name>', 'only this job; may be given several times', (job: string, all: string[]) => [...all, job], [])
+    .option(
+      '--job <name>',
+      'only this job; may be given several times',
+      (job: string, all: string[]) => [...all, job],
+      [],
+    )
     .option('--state <dir>', 'the state folder of the new config')
     .option('--passphrase-file <file>', `the passphrase (default: $${variable}, else ask); - is standard input`)
     .option('--sheet <file>', 'a recovery sheet in its place; a new passphrase is asked for')
@@ -83,7 +88,8 @@ async function look(
     return { destination, repositories: await findRepositories(destination, only) };
   } catch (error) {
     const keys = secretKeysOfUrl(url);
-    const wanting = error instanceof HoldfastError && ['AuthDenied', 'SecretMissing', 'UsageInvalid'].includes(error.code);
+    const wanting =
+      error instanceof HoldfastError && ['AuthDenied', 'SecretMissing', 'UsageInvalid'].includes(error.code);
     if (!wanting || keys.length === 0 || !canAsk()) throw error;
     const secrets: Record<string, string> = {};
     for (const key of keys) {
@@ -102,7 +108,9 @@ async function chooseHost(found: readonly FoundRepository[]): Promise<FoundRepos
   if (only !== undefined && hosts.length === 1) return [...found];
   const list = hosts.join(', ');
   if (!canAsk())
-    throw new HoldfastError('UsageInvalid', `there are backups of several hosts: ${list}`, { hint: 'Name one: --host.' });
+    throw new HoldfastError('UsageInvalid', `there are backups of several hosts: ${list}`, {
+      hint: 'Name one: --host.',
+    });
   const host = await askLine(`Which host (${list}): `);
   if (!hosts.includes(host)) throw new HoldfastError('UsageInvalid', `there are no backups of a host '${host}'`);
   return found.filter((one) => one.host === host);
