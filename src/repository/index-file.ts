@@ -18,8 +18,6 @@ export interface IndexPack {
 }
 
 export const indexPackLine = (pack: IndexPack): string => JSON.stringify(pack);
-// A pack of the smallest chunks has a line of 4 MB.
-const lineLimit = 16 * 1024 * 1024;
 export const indexLimit = 1024 * 1024 * 1024;
 
 const hex64 = /^[0-9a-f]{64}$/;
@@ -32,9 +30,8 @@ const isSize = (value: unknown, limit: number): value is number =>
  */
 export function* parseIndex(data: Buffer, name: string): Generator<IndexPack> {
   let number = 0;
-  for (const line of eachLine(data)) {
+  for (const line of eachLine(data, name)) {
     number++;
-    if (line.length > lineLimit) throw new HoldfastError('IntegrityMismatch', `${name} line ${number} is too long`);
     let value: unknown;
     try {
       value = JSON.parse(line);

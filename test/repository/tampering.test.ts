@@ -99,7 +99,10 @@ async function make(protection: Protection, which: string): Promise<Sample> {
 }
 
 /** Everything that reading a copy of the repository tells is wrong; the content of the latest snapshot as far as it is read. */
-async function readAll({ repository }: Sample, place: string): Promise<{ said: string; contents: Map<string, string> }> {
+async function readAll(
+  { repository }: Sample,
+  place: string,
+): Promise<{ said: string; contents: Map<string, string> }> {
   const store = new Store(new LocalDestination('nas', { type: 'local', path: place }), 'host', 'job');
   const catalog = new Catalog(path.join(place, '..', 'reading.db'));
   const said: string[] = [];
