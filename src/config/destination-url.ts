@@ -18,15 +18,23 @@ const schemes: Readonly<Record<string, (url: URL) => Fields>> = {
   'dropbox:': (url) => ({ type: 'dropbox', path: pathOf(url) }),
 };
 
-const pathOf = (url: URL): string => decodeURIComponent(url.pathname);
+const pathOf = (url: URL): string => decoded(url.pathname);
 
 function serverOf(url: URL): Fields {
   return {
     host: url.hostname,
     ...(url.port === '' ? {} : { port: Number(url.port) }),
-    ...(url.username === '' ? {} : { user: decodeURIComponent(url.username) }),
+    ...(url.username === '' ? {} : { user: decoded(url.username) }),
     path: pathOf(url),
   };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new HoldfastError('UsageInvalid', `'${text}' has a % that begins no character; write it as %25`);
+  }
 }
 
 /**
