@@ -46,6 +46,8 @@ export const errorCodes = [
   'AuthExpired',
   'HostKeyMismatch',
   'ClockJumped',
+  'PrivateKeyNeeded',
+  'KeyMismatch',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 

@@ -6,7 +6,7 @@ import type { Config, JobConfig } from '../config/schema.js';
 import { secretless } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { newObjectId, packName } from '../repository/layout.js';
+import { deletionIdOf, newObjectId, packName, snapshotIdOf } from '../repository/layout.js';
 import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
@@ -17,6 +17,7 @@ import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
+import { sealedDeletions, sealedKey } from './sealed-deletions.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { spoolFiles, spoolFolders } from './threads/spool-files.js';
 
@@ -178,7 +179,8 @@ async function decide(
   await Promise.all(
     stores.map(async (store) => {
       try {
-        await claimRepository(host, jobName, store, keyFile, { takeOver: options.takeOver === true }, signal);
+        const claim = { takeOver: options.takeOver === true, key };
+        warnings.push(...(await claimRepository(host, jobName, store, keyFile, claim, signal)));
         listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository));
       } catch (error) {
         failures.set(store.name, asHoldfast(error));
@@ -221,9 +223,17 @@ async function decide(
   );
   catalog.setMarks(marked);
 
-  const seq = Math.max(Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
+  const sealed = noteSealed(catalog, [...listed.values()]);
+  const seq =
+    Math.max(sealed.leastSeq, Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
   catalog.set('seq', String(seq));
-  const basis = chooseBasis(catalog, job, options, request.startedAt, request.restart > 0);
+  const basis = chooseBasis(
+    catalog,
+    job,
+    sealed.startAnew ? { ...options, full: true } : options,
+    request.startedAt,
+    request.restart > 0,
+  );
   const ownIndex = newObjectId();
   if (basis.indexes.length > 0 || !options.full || request.restart > 0) adoptLeftovers(catalog, basis, ownIndex);
   return {
@@ -253,6 +263,21 @@ async function decide(
     }),
     warnings,
   };
+}
+
+/**
+ * What a host without the private key makes of objects that it can't read, since it did not write them or lost its catalog: marks
+ * in deletion records that are new to it may be on packs that it knows, so it starts a new generation; and since it can't see the
+ * `seq` of roots, it goes on from the seconds since 1970, which no count of snapshots has reached.
+ */
+function noteSealed(catalog: Catalog, listed: readonly SyncResult[]): { leastSeq: number; startAnew: boolean } {
+  const sealed = new Set(listed.flatMap((result) => result.sealed));
+  const deletions = [...sealed].filter((name) => deletionIdOf(name) !== undefined);
+  const known = new Set(sealedDeletions(catalog));
+  const startAnew = deletions.some((name) => !known.has(name));
+  if (startAnew) catalog.set(sealedKey, JSON.stringify(deletions));
+  const hasRoots = [...sealed].some((name) => snapshotIdOf(name) !== undefined);
+  return { leastSeq: hasRoots ? Math.floor(Date.now() / 1000) : 0, startAnew };
 }
 
 interface Basis {

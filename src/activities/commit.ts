@@ -16,6 +16,7 @@ import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
+import { sealedDeletions } from './sealed-deletions.js';
 import { spoolFiles } from './threads/spool-files.js';
 
 export interface CommitAnswer {
@@ -125,7 +126,7 @@ export async function settle(
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
-  await refuseMarked(catalog, store, key, listed, new Set(packs), signal);
+  await refuseMarked(catalog, store, key, listed, new Set(packs), new Set(sealedDeletions(catalog)), signal);
   return supply(catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);
 }
 
@@ -183,11 +184,15 @@ async function refuseMarked(
   key: RepositoryKey | undefined,
   listed: ReadonlyMap<string, number>,
   needed: ReadonlySet<string>,
+  sealed: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<void> {
   for (const [name, size] of listed) {
-    if (deletionIdOf(name) === undefined) continue;
-    const record = await readDeletion(store, key, catalog, name, size, signal);
+    if (deletionIdOf(name) === undefined || sealed.has(name)) continue;
+    const record = await readDeletion(store, key, catalog, name, size, signal).catch((error: unknown) => {
+      if (!(error instanceof HoldfastError) || error.code !== 'PrivateKeyNeeded') throw error;
+      throw new HoldfastError('SpoolLost', `${store.name}: ${name} was written while the run went on`);
+    });
     if (record.done) continue;
     const pack = record.packs.find((marked) => needed.has(marked));
     if (pack !== undefined)

@@ -5,13 +5,14 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import type { Config, DestinationConfig } from '../config/schema.js';
-import { resolveSecret, resolveSecrets, unmask } from '../config/secrets.js';
+import { resolveSecret, resolveSecrets, secretRegistry, unmask } from '../config/secrets.js';
 import type { Destination } from '../destinations/destination.js';
 import { openDestination } from '../destinations/open.js';
-import { errnoOf } from '../errors.js';
+import { errnoOf, HoldfastError } from '../errors.js';
 import { Catalog } from '../repository/catalog.js';
 import { ChunkFilter } from '../repository/chunk-filter.js';
 import { type KeyFile, unlock } from '../repository/keys.js';
+import { type RsaPrivateKey, type RsaPublicKey, readPrivateKey, readPublicKey } from '../repository/rsa.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { History } from './history.js';
 import { TaskGroup } from './threads/pool.js';
@@ -134,8 +135,52 @@ export class Host {
     return resolveSecret(live.encryption.passphrase, 'encryption.passphrase');
   }
 
+  /** The config's RSA public key, or the one that goes with its private key; undefined when it has neither. */
+  async publicKey(passphrase: string | undefined): Promise<RsaPublicKey | undefined> {
+    const key = 'encryption.publicKey';
+    const { publicKey } = this.config.encryption ?? {};
+    if (publicKey !== undefined) return readPublicKey(await resolveSecret(publicKey, key), key);
+    return (await this.privateKey(passphrase))?.publicKey;
+  }
+
+  private async privateKey(passphrase: string | undefined): Promise<RsaPrivateKey | undefined> {
+    const key = 'encryption.privateKey';
+    const { privateKey } = this.config.encryption ?? {};
+    if (privateKey === undefined) return undefined;
+    const read = readPrivateKey(await resolveSecret(privateKey, key), passphrase, key);
+    secretRegistry.add(read.pem);
+    return read;
+  }
+
+  private async rsaKey(file: KeyFile, passphrase: string | undefined): Promise<RepositoryKey> {
+    const [slot] = file.slots;
+    const writes = await this.publicKey(passphrase);
+    if (writes === undefined) {
+      throw new HoldfastError('SecretMissing', `repository ${file.host}/${file.job} is encrypted for an RSA key`, {
+        key: 'encryption.publicKey',
+        hint: 'Set encryption.publicKey to back up; give --identity FILE, or set encryption.privateKey, to read.',
+      });
+    }
+    const reads = await this.privateKey(passphrase);
+    for (const { fingerprint } of [writes, ...(reads ? [reads.publicKey] : [])]) {
+      if (slot?.type === 'rsa' && slot.fingerprint === fingerprint) continue;
+      throw new HoldfastError(
+        'KeyMismatch',
+        `repository ${file.host}/${file.job} is encrypted for another RSA key than this one`,
+        { key: 'encryption.publicKey', hint: 'Use the pair it was made with; other pairs are for new repositories.' },
+      );
+    }
+    return {
+      repository: file.repository,
+      publicKey: writes.pem,
+      ...(reads ? { privateKey: reads.pem } : {}),
+      own: path.join(this.state, 'own', file.job),
+    };
+  }
+
   /** The repository key; scrypt runs once per key file and passphrase. */
   async unlock(file: KeyFile, passphrase: string | undefined): Promise<RepositoryKey | undefined> {
+    if (file.objects === 'rsa') return this.rsaKey(file, passphrase);
     const id = keyId(file, passphrase);
     let key = this.keys.get(id);
     if (!key) {
@@ -164,5 +209,5 @@ export class Host {
 
 const keyId = (file: KeyFile, passphrase: string | undefined): string =>
   createHash('sha256')
-    .update(JSON.stringify([file.repository, file.slots, passphrase ?? null]))
+    .update(JSON.stringify([file.repository, file.slots, file.mac ?? null, passphrase ?? null]))
     .digest('hex');

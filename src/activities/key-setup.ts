@@ -1,31 +1,15 @@
-import { mkdirSync, readFileSync } from 'node:fs';
-import path from 'node:path';
-import { errnoOf, HoldfastError } from '../errors.js';
-import { createKeyFile, type KeyFile, keyFileBytes, parseKeyFile } from '../repository/keys.js';
+import { HoldfastError } from '../errors.js';
+import { createKeyFile, createRsaKeyFile, type KeyFile } from '../repository/keys.js';
 import { keyFileName, ownerName, readmeName } from '../repository/layout.js';
 import { repositoryReadme } from '../repository/readme.js';
+import type { RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
-import { writeDurable } from './durable.js';
+import type { Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
+import { keepKeyFile, settleKeyFile, stateKeyFile } from './key-file.js';
 import type { RunContext } from './run-context.js';
 
 const seenKey = (destination: string): string => `seen:${destination}`;
-
-/** The job's key file from the state folder. */
-export function stateKeyFile(host: Host, job: string): KeyFile | undefined {
-  const file = host.keyFilePath(job);
-  try {
-    return parseKeyFile(readFileSync(file), file);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-function keepKeyFile(host: Host, job: string, file: KeyFile): void {
-  mkdirSync(path.dirname(host.keyFilePath(job)), { recursive: true, mode: 0o700 });
-  writeDurable(host.keyFilePath(job), keyFileBytes(file));
-}
 
 /**
  * Finds the job's key file, in the state folder or at a reachable destination, or makes a new repository.
@@ -50,7 +34,7 @@ export async function establishKey(
         },
       );
     }
-    return kept;
+    return openable(host, kept, stores, passphrase, signal);
   }
   for (const store of stores) {
     const there = await store.keyFile(signal);
@@ -67,8 +51,7 @@ export async function establishKey(
       `no destination of job ${job} can be reached to make its repository`,
     );
   }
-  const { file, key } = await createKeyFile(host.config.host, job, passphrase);
-  host.remember(file, passphrase, key);
+  const file = await newKeyFile(host, job, passphrase);
   keepKeyFile(host, job, file);
   const there = await first.createKeyFile(file, signal);
   if (there.repository !== file.repository) {
@@ -78,8 +61,46 @@ export async function establishKey(
   return there;
 }
 
+/** With a public key in the config, new repositories are for it, whatever else there is. */
+async function newKeyFile(host: Host, job: string, passphrase: string | undefined): Promise<KeyFile> {
+  const rsa = await host.publicKey(passphrase);
+  if (rsa) return createRsaKeyFile(host.config.host, job, rsa);
+  const { file, key } = await createKeyFile(host.config.host, job, passphrase);
+  host.remember(file, passphrase, key);
+  return file;
+}
+
 /**
- * Checks that `store` holds this job's repository and no other, making it where the destination was never used.
+ * The key file that the passphrase opens: the one in the state folder or, where its passphrases were changed by somebody else or
+ * the change has not come to every destination yet, a destination's.
+ */
+async function openable(
+  host: Host,
+  kept: KeyFile,
+  stores: readonly Store[],
+  passphrase: string | undefined,
+  signal: AbortSignal,
+): Promise<KeyFile> {
+  try {
+    await host.unlock(kept, passphrase);
+    return kept;
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'PassphraseWrong' || kept.objects !== 'aes') throw error;
+    for (const store of stores) {
+      const there = await store.keyFile(signal).catch(() => undefined);
+      if (there?.repository !== kept.repository || there.revision === kept.revision) continue;
+      const key = await host.unlock(there, passphrase).catch(() => undefined);
+      if (key === undefined) continue;
+      if (there.revision > kept.revision) keepKeyFile(host, kept.job, there);
+      return there;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Checks that `store` holds this job's repository and no other, making it where the destination was never used; brings its key
+ * file up to date when `key` is given.
  * @throws HoldfastError RepositoryMismatch, DestinationLost, RepositoryOwned.
  */
 export async function claimRepository(
@@ -87,9 +108,9 @@ export async function claimRepository(
   job: string,
   store: Store,
   file: KeyFile,
-  options: { takeOver: boolean },
+  options: { takeOver: boolean; key?: RepositoryKey | undefined },
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Warning[]> {
   const catalog = host.catalog(job);
   let there = await store.keyFile(signal);
   if (!there) {
@@ -102,7 +123,7 @@ export async function claimRepository(
         },
       );
     }
-    there = await store.createKeyFile(file, signal);
+    there = await store.createKeyFile(stateKeyFile(host, job) ?? file, signal);
   }
   if (there.repository !== file.repository) {
     throw new HoldfastError(
@@ -116,6 +137,8 @@ export async function claimRepository(
     await store.destination.put(store.key(readmeName), { bytes: Buffer.from(repositoryReadme(file)) }, { signal });
     catalog.set(seenKey(store.name), file.repository);
   }
+  const settled = await settleKeyFile(host, job, store, there, options.key, signal);
+  return settled.warning ? [settled.warning] : [];
 }
 
 /**

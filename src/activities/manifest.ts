@@ -230,6 +230,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     job: begun.job,
     seq: begun.seq,
     ...(newest ? { previous: { id: newest.id, sha256: newest.sha256 } } : {}),
+    keyRevision: begun.keyFile.revision,
     run: context.run,
     time: begun.startedAt,
     endedAt: new Date().toISOString(),
@@ -245,6 +246,9 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     config: {
       job: config,
       destinations: Object.fromEntries(destinations.map((name) => [name, context.destinationConfig(name)])),
+      notify: Object.fromEntries(
+        Object.entries(context.config.notify).filter(([name]) => context.job.notify.includes(name)),
+      ),
     },
     version,
   };

@@ -2,11 +2,12 @@ import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
 import { rollbackMessages } from '../repository/rollback.js';
+import type { RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
-import { stateKeyFile } from './key-setup.js';
+import { stateKeyFile } from './key-file.js';
 import type { RestoreRepository } from './restore-run.js';
 
 export interface OpenRepositoryOptions {
@@ -77,15 +78,18 @@ export async function openRepository(
       }
     }
   }
-  const file = kept ?? reachable[0]?.file;
-  if (file === undefined)
-    throw failures[0] ?? new HoldfastError('ObjectMissing', `the job ${job} has no repository yet`);
-  const key = await host.unlock(file, await host.passphrase(host.config.encryption?.passphrase));
+  const { file, key } = await unlockAny(host, job, [
+    ...(kept ? [kept] : []),
+    ...reachable.map(({ file }) => file).sort((a, b) => b.revision - a.revision),
+  ]).catch((error: unknown) => {
+    throw error ?? failures[0] ?? new HoldfastError('ObjectMissing', `the job ${job} has no repository yet`);
+  });
   const catalog = host.catalog(job);
   if (catalog.get('repository') !== file.repository) {
     catalog.clear();
     catalog.set('repository', file.repository);
   }
+  let sealed = 0;
   const holder = host.history.lock(job)?.owner;
   const isBusy = holder !== undefined && holder !== options.owner && catalog.snapshotIds().size > 0;
   if (options.sync && !isBusy) {
@@ -95,6 +99,7 @@ export async function openRepository(
         if (there.repository !== file.repository) throw otherRepository(store, there, file);
         const result = await syncFrom(store, key, catalog, signal, file.repository);
         const { objects, damaged, gone } = result;
+        sealed += result.sealed.length;
         synced.set(store.name, result);
         listed.set(store.name, objects);
         for (const message of rollbackMessages(gone, [])) warnings.push({ code: 'RepositoryRolledBack', message });
@@ -106,8 +111,50 @@ export async function openRepository(
     const all = findJob(host.config, job).destinations.every((name) => listed.has(name));
     forgetGone(catalog, listed, all);
   }
-  if (catalog.snapshotIds().size === 0 && failures.length > 0) throw failures[0];
+  if (catalog.snapshotIds().size === 0) {
+    if (failures.length > 0) throw failures[0];
+    if (sealed > 0) throw privateKeyNeeded(job);
+  }
+  const expected = kept === undefined ? (catalog.snapshots()[0]?.root.keyRevision ?? 0) : 0;
+  if (file.revision < expected) {
+    const message = `the key file is an older one (revision ${file.revision}, and ${expected} was in use): somebody put it back`;
+    warnings.push({ code: 'RepositoryRolledBack', message });
+  }
   return { catalog, stores, key, warnings, synced, unread };
+}
+
+/**
+ * The first key file that what the config says opens. They differ while a change of passphrases has not come to every
+ * destination.
+ * @throws undefined when there is none; else what is wrong with the first.
+ */
+async function unlockAny(
+  host: Host,
+  job: string,
+  files: readonly KeyFile[],
+): Promise<{ file: KeyFile; key: RepositoryKey | undefined }> {
+  const passphrase = await host.passphrase(host.config.encryption?.passphrase);
+  const tried = new Set<string>();
+  let failure: unknown;
+  for (const file of files) {
+    if (file.repository !== files[0]?.repository || tried.has(JSON.stringify(file.slots))) continue;
+    tried.add(JSON.stringify(file.slots));
+    try {
+      return { file, key: await host.unlock(file, passphrase) };
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      host.log.debug({ job, revision: file.revision, reason: error.message }, 'the key file does not open');
+      failure ??= error;
+    }
+  }
+  throw failure;
+}
+
+function privateKeyNeeded(job: string): HoldfastError {
+  return new HoldfastError('PrivateKeyNeeded', `the snapshots of ${job} can only be read with the private key`, {
+    key: 'encryption.privateKey',
+    hint: 'Give --identity FILE, or set encryption.privateKey.',
+  });
 }
 
 /** Those on this machine first. */

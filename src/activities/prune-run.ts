@@ -7,7 +7,8 @@ import type { Catalog } from '../repository/catalog.js';
 import type { PruneDestination, PruneInput } from '../workflows/care-types.js';
 import type { Host } from './host.js';
 import { takeJobLock } from './job-lock.js';
-import { claimRepository, stateKeyFile } from './key-setup.js';
+import { stateKeyFile } from './key-file.js';
+import { claimRepository } from './key-setup.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
 import { pruneDestination } from './prune.js';
 import type { CareContext } from './repack.js';
@@ -51,7 +52,7 @@ export async function pruneAt(
   const store = repository.stores.find(({ name }) => name === destination);
   const file = stateKeyFile(host, input.job);
   if (!store || !file) throw new HoldfastError('DestinationMissing', `${destination} cannot be opened`);
-  await claimRepository(host, input.job, store, file, { takeOver: false }, signal);
+  await claimRepository(host, input.job, store, file, { takeOver: false, key: repository.key }, signal);
   const folder = runFolder(host.config.spool.path, run);
   for (const name of ['', ...spoolFolders]) mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
   const context: CareContext = {

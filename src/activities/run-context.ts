@@ -9,6 +9,7 @@ import type { RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import type { BackupOptions, Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
+import { stateKeyFile } from './key-file.js';
 import { ReadAhead } from './read-ahead.js';
 import { readJson } from './threads/line-writer.js';
 import { type BatchPlan, spoolFiles } from './threads/spool-files.js';
@@ -131,6 +132,15 @@ export class RunContext {
   }
 
   async key(): Promise<RepositoryKey | undefined> {
-    return this.host.unlock(this.begun.keyFile, await this.host.passphrase(this.config.encryption?.passphrase));
+    const { keyFile } = this.begun;
+    const passphrase = await this.host.passphrase(this.config.encryption?.passphrase);
+    try {
+      return await this.host.unlock(keyFile, passphrase);
+    } catch (error) {
+      // The passphrase may have been changed since the run began.
+      const now = stateKeyFile(this.host, this.begun.job);
+      if (now?.repository !== keyFile.repository || now.revision === keyFile.revision) throw error;
+      return this.host.unlock(now, passphrase);
+    }
   }
 }

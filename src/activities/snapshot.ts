@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { automaticExcludes, databaseExcludes } from '../config/overlaps.js';
 import type { SourceConfig } from '../config/schema.js';
-import { HoldfastError } from '../errors.js';
+import { type ErrorCode, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import type { FilesOptions } from '../sources/files/walk.js';
 import type { Warning } from '../workflows/types.js';
@@ -181,6 +181,9 @@ function walked(context: RunContext, source: SourceConfig, number: number): Walk
   };
 }
 
+/** On a host that can't read what it wrote, a manifest that is not kept here is as good as lost. */
+const parentIsLost: ReadonlySet<ErrorCode> = new Set(['IntegrityMismatch', 'ObjectMissing', 'PrivateKeyNeeded']);
+
 async function parentOf(
   context: RunContext,
   source: string,
@@ -192,8 +195,7 @@ async function parentOf(
   try {
     if (!existsSync(file)) await restoreManifest(context, id, source, file, signal);
   } catch (error) {
-    if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing'))
-      throw error;
+    if (!(error instanceof HoldfastError) || !parentIsLost.has(error.code)) throw error;
     // Without it every file is read, and only what is missing is stored.
     context.host.log.warn({ run: context.run, source, reason: error.message }, 'no manifest to compare with');
     return undefined;

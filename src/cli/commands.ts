@@ -35,6 +35,16 @@ export const commands: readonly CommandEntry[] = [
     summary: 'list and accept what was unusual',
     load: () => import('./commands/anomalies.js'),
   },
+  {
+    name: 'key',
+    summary: 'list, add and change passphrases; recovery sheets',
+    load: () => import('./commands/key.js'),
+  },
+  {
+    name: 'recover',
+    summary: 'rebuild a lost host’s config from its backups',
+    load: () => import('./commands/recover.js'),
+  },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

@@ -7,6 +7,10 @@ export interface GlobalOptions {
   json: boolean;
   quiet: boolean;
   verbose: boolean;
+  /** A file with an RSA private key. */
+  identity?: string;
+  /** The passphrase of that key: a file, or `-`. */
+  identityPassphraseFile?: string;
 }
 
 /** What a command gets: the global options, and the two ways to say something. */
@@ -69,7 +73,9 @@ export function makeContext(given: Partial<GlobalOptions>, output: Output): Cont
       for (const warning of loaded.warnings) {
         if (!options.quiet) context.warn(`${warning.path === undefined ? '' : `${warning.path}: `}${warning.message}`);
       }
-      return loaded;
+      if (options.identity === undefined) return loaded;
+      const { readIdentity, withIdentity } = await import('./identity.js');
+      return withIdentity(loaded, await readIdentity(options.identity, options.identityPassphraseFile));
     },
     exit(code) {
       output.exitCode = worst(output.exitCode, code);

@@ -59,6 +59,8 @@ export function makeProgram(): Command {
     .option('--json', 'print one JSON document on stdout, nothing else there')
     .option('-q, --quiet', 'no progress and no remarks')
     .option('-v, --verbose', 'more of both')
+    .option('--identity <file>', 'the RSA private key, for repositories of hosts that can’t read them')
+    .option('--identity-passphrase-file <file>', 'its passphrase (default: ask on the terminal); - is standard input')
     .helpOption('-h, --help', 'explain a command')
     .configureHelp({ showGlobalOptions: true })
     .exitOverride()

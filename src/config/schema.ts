@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { cronProblem, splitCron } from './cron.js';
 import { duration, name, path, plainText, secret, size, text } from './fields.js';
 import { destinationSchema } from './schema-destinations.js';
+import { encryptionSchema } from './schema-encryption.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
 import { type detectFields, sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
@@ -72,16 +73,6 @@ const temporalSchema = z
     }
   })
   .describe('Where Temporal is. Left out (or with `ui` alone): an embedded server is started.');
-
-const encryptionSchema = z
-  .strictObject({
-    passphrase: secret(
-      `The passphrase that protects every repository’s key. Usually a reference: \${file:/path}, \${env:NAME}, \${command:pass show x}, \${credential:x}.`,
-    ),
-  })
-  .describe(
-    'Encryption on this machine before anything is uploaded. Left out: repositories in the clear, with a warning.',
-  );
 
 const scheduleBase = {
   jitter: duration()

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { Host } from '../activities/host.js';
-import { stateKeyFile } from '../activities/key-setup.js';
+import { stateKeyFile } from '../activities/key-file.js';
 import { findJob, type LoadedConfig } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
+import { canRead } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { syncFrom } from '../repository/sync.js';
 import { isRunning } from './executions.js';
@@ -54,6 +55,12 @@ export async function rebuildCatalog(
     const file = stateKeyFile(host, job) ?? found[0]?.file;
     if (file === undefined || found.length === 0) throw [...errors.values()][0];
     const key = await host.unlock(file, await host.passphrase(loaded.config.encryption?.passphrase));
+    if (!canRead(key)) {
+      throw new HoldfastError('PrivateKeyNeeded', `the catalog of ${job} can only be read again with the private key`, {
+        key: 'encryption.privateKey',
+        hint: 'Give --identity FILE. Without it the catalog here is all that this host knows; it was left as it is.',
+      });
+    }
 
     const catalog = host.catalog(job);
     const seq = Number(catalog.get('seq') ?? 0);

@@ -1,5 +1,5 @@
 import { access, constants, lstat, open, opendir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { LoadedConfig } from '../config/load.js';
 import type { Config, SourceConfig } from '../config/schema.js';
 import { resolveSecret, resolveSecrets } from '../config/secrets.js';
@@ -33,6 +33,7 @@ export async function diagnose(loaded: LoadedConfig): Promise<Check[]> {
     secretChecks(config),
     ...sourcesOf(config).map(([job, source]) => sourceCheck(job, source)),
     ...Object.entries(config.destinations).map(([name]) => destinationCheck(config, name)),
+    ...Object.keys(config.jobs).map((job) => keyCheck(config, job)),
     spaceChecks(config),
     zstdCheck(config),
   ]);
@@ -172,7 +173,16 @@ async function secretChecks(config: Config): Promise<Check[]> {
           ),
         ]
       : guarded('encryption', async () => {
-          await resolveSecret(encryption.passphrase, 'encryption.passphrase');
+          const { passphrase, publicKey, privateKey } = encryption;
+          if (passphrase !== undefined) await resolveSecret(passphrase, 'encryption.passphrase');
+          if (publicKey !== undefined) {
+            const { readPublicKey } = await import('../repository/rsa.js');
+            const key = 'encryption.publicKey';
+            const { bits } = readPublicKey(await resolveSecret(publicKey, key), key);
+            const reads =
+              privateKey === undefined ? 'this host can write backups and not read them' : 'with its private key';
+            return [ok('encryption', `an RSA public key of ${bits} bits; ${reads}`)];
+          }
           return [ok('encryption', 'the passphrase can be read')];
         }),
     ...parts.map(([key, part]) =>
@@ -183,6 +193,33 @@ async function secretChecks(config: Config): Promise<Check[]> {
     ),
   ]);
   return checks.flat();
+}
+
+const nagAfterMs = 7 * 24 * 3600 * 1000;
+
+/** Whether somebody has proved to hold what opens the job's repository: a lost passphrase loses every backup. */
+async function keyCheck(config: Config, job: string): Promise<Check[]> {
+  const title = `key of ${job}`;
+  return guarded(title, async () => {
+    const [{ stateKeyFile }, { keyProof }] = await Promise.all([
+      import('../activities/key-file.js'),
+      import('../activities/key-proof.js'),
+    ]);
+    const file = stateKeyFile({ keyFilePath: () => join(config.state, 'keys', `${job}.json`) }, job);
+    if (file === undefined || file.objects === 'none') return [];
+    const proof = keyProof(config, file);
+    if (proof !== undefined) return [ok(title, `somebody proved to hold it on ${proof.at.slice(0, 10)}`)];
+    if (Date.now() - Date.parse(file.created) < nagAfterMs) return [];
+    const what = file.objects === 'rsa' ? 'the private key' : 'the passphrase';
+    const command = `holdfast key verify ${job}${file.objects === 'rsa' ? ' --identity FILE' : ''}`;
+    return [
+      warn(
+        title,
+        `nobody has proved to hold ${what} apart from this machine: if it is lost, so are the backups`,
+        `Type it from where you keep it: \`${command}\`. \`holdfast key export ${job}\` prints a recovery sheet.`,
+      ),
+    ];
+  });
 }
 
 function sourcesOf(config: Config): [job: string, source: SourceConfig][] {

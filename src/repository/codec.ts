@@ -14,10 +14,10 @@ interface ZstdZlib {
     options: { params: Record<number, number>; pledgedSrcSize?: number; chunkSize?: number },
   ): Buffer;
   zstdDecompressSync(data: Uint8Array, options: { maxOutputLength: number }): Buffer;
-  constants: { ZSTD_c_compressionLevel: number };
+  constants: { ZSTD_c_compressionLevel: number; ZSTD_c_checksumFlag: number };
 }
 interface ZstdNapi {
-  compress(data: Uint8Array, params: { compressionLevel: number }): Buffer;
+  compress(data: Uint8Array, params: { compressionLevel: number; checksumFlag?: boolean }): Buffer;
   DecompressStream: new () => NodeJS.ReadWriteStream;
 }
 interface ZstdBinding {
@@ -43,19 +43,25 @@ function zstdBinding(): ZstdBinding {
   return binding;
 }
 
-/** Compresses `data` as one frame. `none` returns the data itself. */
-export function compress(data: Uint8Array, codec: Codec): Uint8Array {
+/**
+ * Compresses `data` as one frame. `none` returns the data itself. With `checksum` a zstd frame ends with one, as gzip's always do:
+ * for what no hash is known of.
+ */
+export function compress(data: Uint8Array, codec: Codec, checksum = false): Uint8Array {
   if (codec.type === 'none') return data;
   if (codec.type === 'gzip') return zlib.gzipSync(data, { level: Math.min(codec.level, 9) });
   if (hasNodeZstd) {
     const z = nodeZstd();
     return z.zstdCompressSync(data, {
-      params: { [z.constants.ZSTD_c_compressionLevel]: codec.level },
+      params: {
+        [z.constants.ZSTD_c_compressionLevel]: codec.level,
+        [z.constants.ZSTD_c_checksumFlag]: checksum ? 1 : 0,
+      },
       pledgedSrcSize: data.length,
       chunkSize: pieceBytes,
     });
   }
-  return zstdNapi().compress(data, { compressionLevel: codec.level });
+  return zstdNapi().compress(data, { compressionLevel: codec.level, checksumFlag: checksum });
 }
 
 let context: InstanceType<ZstdBinding['CCtx']> | undefined;

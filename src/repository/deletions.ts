@@ -1,4 +1,5 @@
 import { HoldfastError } from '../errors.js';
+import { parseUntrusted } from './untrusted-json.js';
 
 /** What one prune marked or removed; roots named here explain gaps in `seq`. */
 export interface DeletionRecord {
@@ -15,17 +16,12 @@ export interface DeletionRecord {
   done?: string;
 }
 
+const maxDepth = 64;
 export const deletionLimit = 64 * 1024 * 1024;
 
 /** @throws HoldfastError IntegrityMismatch naming the object. */
 export function parseDeletion(json: Buffer, name: string): DeletionRecord {
-  let value: unknown;
-  try {
-    value = JSON.parse(json.toString('utf8'));
-  } catch {
-    value = undefined;
-  }
-  const record = value as Partial<DeletionRecord> | undefined | null;
+  const record = parseUntrusted(json, maxDepth) as Partial<DeletionRecord> | undefined | null;
   const fine =
     record?.format === 1 &&
     typeof record.id === 'string' &&

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.js';
-import { linesOf } from './lines.js';
+import { eachLine } from './lines.js';
 import { type ChunkPlace, packLimit } from './pack-writer.js';
 
 export type PackKind = 'data' | 'manifest';
@@ -43,7 +43,7 @@ const isSize = (value: unknown, limit: number): value is number =>
  */
 export function* parseIndex(data: Buffer, name: string): Generator<IndexPack> {
   let number = 0;
-  for (const line of linesOf(data)) {
+  for (const line of eachLine(data, name)) {
     number++;
     let value: unknown;
     try {

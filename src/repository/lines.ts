@@ -1,4 +1,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { HoldfastError } from '../errors.js';
+
+// An index's line of a pack of the smallest chunks has 4 MB.
+const lineLimit = 16 * 1024 * 1024;
 
 /** The lines of an NDJSON file, read in pieces; never holds more than one piece and one line. */
 export function* readLines(file: string, pieceBytes = 1 << 20): Generator<string> {
@@ -34,17 +38,24 @@ export function* readLines(file: string, pieceBytes = 1 << 20): Generator<string
   }
 }
 
-/** Lines of NDJSON held in memory, one after the other: for data that may be longer than a string can be. */
-export function* linesOf(data: Buffer): Generator<string> {
+/**
+ * Lines of NDJSON held in memory, decoded a piece at a time: it may be larger than any string can be.
+ * @throws HoldfastError IntegrityMismatch naming `name` for a line that is longer than any of ours.
+ */
+export function* eachLine(data: Buffer, name: string, pieceBytes = 1 << 20): Generator<string> {
   for (let from = 0; from < data.length; ) {
-    const end = data.indexOf(0x0a, from);
-    const to = end < 0 ? data.length : end;
-    yield data.toString('utf8', from, to);
-    from = to + 1;
+    let end = from + pieceBytes >= data.length ? data.length : data.lastIndexOf(0x0a, from + pieceBytes);
+    if (end < from) end = data.indexOf(0x0a, from);
+    if (end < 0) end = data.length;
+    if (end - from > lineLimit) throw new HoldfastError('IntegrityMismatch', `${name} has a line that is too long`);
+    // The line end at the very end begins no further line.
+    const to = end === data.length && data[end - 1] === 0x0a ? end - 1 : end;
+    yield* data.toString('utf8', from, to).split('\n');
+    from = end + 1;
   }
 }
 
-/** Lines of NDJSON held in memory. */
+/** The same, all at once. */
 export function splitLines(data: Buffer): string[] {
   const lines = data.toString('utf8').split('\n');
   if (lines.at(-1) === '') lines.pop();

@@ -2,22 +2,26 @@ import type { KeyFile } from './keys.js';
 
 /** README.txt of a repository: how to restore without Holdfast. */
 export function repositoryReadme(file: KeyFile): string {
-  const encrypted = file.objects === 'aes';
-  const unlock = encrypted
-    ? `1. Key. In holdfast.json take a slot of type scrypt. K = scrypt(passphrase as UTF-8, base64(salt), N, r, p, 32 bytes).
+  const encrypted = file.objects !== 'none';
+  const unlock =
+    file.objects === 'aes'
+      ? `1. Key. Take it from a recovery sheet (docs/format.md tells how), or unlock it: In holdfast.json take a slot of type scrypt. K = scrypt(passphrase as UTF-8, base64(salt), N, r, p, 32 bytes).
    The repository key is AES-256-GCM-decrypt(K, nonce, wrapped) with the additional data
    "holdfast-1 <repository> <slot id>"; the last 16 bytes of wrapped are the tag.
    Every object below is a message of the AWS Encryption SDK. Decrypt it with a raw AES keyring: key namespace
    "holdfast", key name <repository>, the repository key, AES-256-GCM, IV 12 bytes, tag 16. Its encryption context
    must be exactly format=holdfast-1, repository=<repository>, kind=pack|index|snapshot|deletion and, for all
    but packs, path=<the object's name below this folder>.`
-    : `1. This repository is NOT encrypted: objects are stored as described below, without a key.`;
+      : file.objects === 'rsa'
+        ? `1. Every object below is a message of the AWS Encryption SDK. Decrypt it with a raw RSA keyring and the private key:
+   key namespace "holdfast", key name <repository>, OAEP with SHA-512 and MGF1. Its encryption context must be exactly
+   format=holdfast-1, repository=<repository>, kind=pack|index|snapshot|deletion and, for all but packs, path=<the
+   object's name below this folder>.`
+        : `1. This repository is NOT encrypted: objects are stored as described below, without a key.`;
   return `Holdfast backup of job "${file.job}" on host "${file.host}"
 Repository ${file.repository}, format 1, made ${file.created}
 
-With Holdfast: install it, write a config that names this destination${encrypted ? ' and the passphrase' : ''}, then
-   holdfast snapshots ${file.job}
-   holdfast restore ${file.job} --to DIR
+With Holdfast: install it, then holdfast recover URL --to DIR, where URL is this destination (file:///..., s3://...)${encrypted ? '.\n   You need the passphrase, a recovery sheet or the private key' : ''}.
 
 Without Holdfast:
 ${unlock}

@@ -1,5 +1,6 @@
 import { HoldfastError } from '../errors.js';
 import { sha256Hex } from './hash.js';
+import { parseUntrusted } from './untrusted-json.js';
 
 export type SnapshotMode = 'full' | 'differential' | 'incremental';
 
@@ -35,6 +36,8 @@ export interface Root {
   seq: number;
   /** The preceding root: its id and the SHA-256 of its JSON. */
   previous?: { id: string; sha256: string };
+  /** The revision of the key file when it was written: an older one that is found later was put back. */
+  keyRevision?: number;
   run: string;
   time: string;
   endedAt: string;
@@ -56,6 +59,7 @@ export interface Root {
   version: string;
 }
 
+const maxDepth = 64;
 export const rootLimit = 256 * 1024 * 1024;
 export const rootBytes = (root: Root): Buffer => Buffer.from(`${JSON.stringify(root)}\n`, 'utf8');
 export const rootHash = (json: Uint8Array): string => sha256Hex(json);
@@ -71,12 +75,8 @@ const isCount = (value: unknown): boolean => typeof value === 'number' && Number
  */
 export function parseRoot(json: Buffer, name: string): Root {
   const bad = (what: string): HoldfastError => new HoldfastError('IntegrityMismatch', `${name} ${what}`);
-  let value: unknown;
-  try {
-    value = JSON.parse(json.toString('utf8'));
-  } catch {
-    throw bad('is not JSON');
-  }
+  const value = parseUntrusted(json, maxDepth);
+  if (value === undefined) throw bad('is not JSON');
   if (typeof value !== 'object' || value === null) throw bad('is not an object');
   const root = value as Partial<Root>;
   if (root.format !== 1) throw bad(`has format ${JSON.stringify(root.format)}; this version reads format 1`);
@@ -95,6 +95,7 @@ export function parseRoot(json: Buffer, name: string): Root {
     throw bad('has bad indexes');
   }
   if (typeof root.complete !== 'boolean') throw bad('does not say whether it is complete');
+  if (root.keyRevision !== undefined && !isCount(root.keyRevision)) throw bad('has a bad keyRevision');
   for (const key of ['files', 'bytes'] as const) if (!isCount(root[key])) throw bad(`has bad ${key}`);
   const { previous } = root;
   if (previous !== undefined && (typeof previous?.id !== 'string' || typeof previous.sha256 !== 'string')) {

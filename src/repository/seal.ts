@@ -5,16 +5,36 @@ import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { HoldfastError } from '../errors.js';
+import { messageLength } from './message-length.js';
+import { keepOwn, readOwn } from './own-objects.js';
 
 /** What a stored object is; part of its encryption context. */
 export type ObjectKind = 'pack' | 'index' | 'snapshot' | 'deletion' | 'pin';
 
-/** The key of a repository, unlocked; `undefined` for a repository in the clear. */
-export interface RepositoryKey {
+/** With `objects: aes`: one key that reads and writes. */
+export interface AesKey {
   repository: string;
   /** 32 bytes. */
   key: Uint8Array;
 }
+
+/** With `objects: rsa`: the public key writes, the private key reads. */
+export interface RsaKey {
+  repository: string;
+  /** PEM. */
+  publicKey: string;
+  /** PEM, not encrypted. Left out on a host that can't read what it wrote. */
+  privateKey?: string;
+  /** A folder that keeps, in plain, the deletion records written without the private key: they have to be read again. */
+  own?: string;
+}
+
+/** The key of a repository, unlocked; `undefined` for a repository in the clear. */
+export type RepositoryKey = AesKey | RsaKey;
+
+/** Whether this key reads; one that can't, writes. */
+export const canRead = (key: RepositoryKey | undefined): boolean =>
+  key === undefined || 'key' in key || key.privateKey !== undefined;
 
 const keyNamespace = 'holdfast';
 const frameLength = 1 << 20;
@@ -27,21 +47,38 @@ function encryptionSdk(): typeof Sdk {
   return sdk;
 }
 
-const keyrings = new Map<string, Sdk.RawAesKeyringNode>();
-function keyringOf(key: RepositoryKey): Sdk.RawAesKeyringNode {
-  const name = `${key.repository} ${Buffer.from(key.key).toString('hex')}`;
+const keyrings = new Map<string, Sdk.RawAesKeyringNode | Sdk.RawRsaKeyringNode>();
+function keyringOf(key: RepositoryKey): Sdk.RawAesKeyringNode | Sdk.RawRsaKeyringNode {
+  const name =
+    'key' in key
+      ? `${key.repository} ${Buffer.from(key.key).toString('hex')}`
+      : `${key.repository} ${key.publicKey} ${key.privateKey ?? ''}`;
   let keyring = keyrings.get(name);
   if (!keyring) {
-    const { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } = encryptionSdk();
-    keyring = new RawAesKeyringNode({
-      keyName: key.repository,
-      keyNamespace,
-      unencryptedMasterKey: isolated(key.key),
-      wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
-    });
+    keyring = 'key' in key ? aesKeyring(key) : rsaKeyring(key);
     keyrings.set(name, keyring);
   }
   return keyring;
+}
+
+function aesKeyring(key: AesKey): Sdk.RawAesKeyringNode {
+  const { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } = encryptionSdk();
+  return new RawAesKeyringNode({
+    keyName: key.repository,
+    keyNamespace,
+    unencryptedMasterKey: isolated(key.key),
+    wrappingSuite: RawAesWrappingSuiteIdentifier.AES256_GCM_IV12_TAG16_NO_PADDING,
+  });
+}
+
+function rsaKeyring({ repository, publicKey, privateKey }: RsaKey): Sdk.RawRsaKeyringNode {
+  const { RawRsaKeyringNode } = encryptionSdk();
+  return new RawRsaKeyringNode({
+    keyName: repository,
+    keyNamespace,
+    rsaKey: { publicKey, ...(privateKey === undefined ? {} : { privateKey }) },
+    oaepHash: 'sha512',
+  });
 }
 
 /** A copy with an ArrayBuffer of its own: the SDK refuses slices of Node's pool. */
@@ -81,6 +118,12 @@ export async function sealBytes(
   plain: Uint8Array,
 ): Promise<Buffer> {
   if (!key) return Buffer.from(plain);
+  const stored = await encrypt(key, kind, name, plain);
+  if ('publicKey' in key && kind === 'deletion') await keepOwn(key, stored, plain);
+  return stored;
+}
+
+async function encrypt(key: RepositoryKey, kind: ObjectKind, name: string, plain: Uint8Array): Promise<Buffer> {
   const parts: Buffer[] = [];
   const stream = encryptStream(key, kind, name);
   await pipeline(
@@ -95,7 +138,7 @@ export async function sealBytes(
 
 /**
  * Decrypts a whole object and hands out its bytes only after the message has ended well and its context is the expected one.
- * @throws HoldfastError IntegrityMismatch naming the object.
+ * @throws HoldfastError IntegrityMismatch naming the object; PrivateKeyNeeded where there is the public key alone.
  */
 export async function openBytes(
   key: RepositoryKey | undefined,
@@ -104,6 +147,14 @@ export async function openBytes(
   stored: Uint8Array,
 ): Promise<Buffer> {
   if (!key) return Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (!canRead(key)) {
+    const own = await readOwn(key, stored);
+    if (own) return own;
+    throw new HoldfastError('PrivateKeyNeeded', `${name} can only be read with the private key`, {
+      key: 'encryption.privateKey',
+      hint: 'Give --identity FILE, or set encryption.privateKey, on a machine that may read the backups.',
+    });
+  }
   const expected = contextOf(key.repository, kind, name);
   // What is decrypted is always shorter. One buffer at once: parts and their concatenation would take twice the memory.
   const plain = Buffer.allocUnsafeSlow(stored.length);
@@ -127,6 +178,11 @@ export async function openBytes(
   if (!context || !sameContext(context, expected)) {
     throw new HoldfastError('IntegrityMismatch', `${name} was written as another object`, {
       hint: 'Somebody renamed, swapped or copied it here; restore it from another destination.',
+    });
+  }
+  if (messageLength(stored) !== stored.length) {
+    throw new HoldfastError('IntegrityMismatch', `${name} has something behind its end`, {
+      hint: 'The object is damaged or was changed; restore it from another destination.',
     });
   }
   return plain.subarray(0, length);

@@ -1,6 +1,6 @@
 import type { Destination, ObjectInfo } from '../destinations/destination.js';
 import { HoldfastError } from '../errors.js';
-import { type Codec, compress, decompress } from './codec.js';
+import { type Codec, compress, decompress, detectCodec } from './codec.js';
 import { type KeyFile, keyFileBytes, keyFileLimit, parseKeyFile } from './keys.js';
 import { keyFileName, packName, repositoryPrefix } from './layout.js';
 import { type ObjectKind, openBytes, type RepositoryKey, sealBytes } from './seal.js';
@@ -80,7 +80,9 @@ export class Store {
     });
     const where = `${this.name}: ${this.key(name)}`;
     try {
-      return decompress(await openBytes(key, kind, name, stored), maxBytes, where);
+      const compressed = await openBytes(key, kind, name, stored);
+      if (detectCodec(compressed) !== 'zstd') throw new HoldfastError('IntegrityMismatch', `${where} is not zstd`);
+      return decompress(compressed, maxBytes, where);
     } catch (error) {
       if (error instanceof HoldfastError && !error.message.includes(this.key(name))) {
         throw new HoldfastError(error.code, `${this.name}: ${this.prefix}${error.message}`, {
@@ -109,5 +111,5 @@ export function sealMeta(
   name: string,
   plain: Uint8Array,
 ): Promise<Buffer> {
-  return sealBytes(key, kind, name, compress(plain, metaCodec));
+  return sealBytes(key, kind, name, compress(plain, metaCodec, true));
 }

@@ -5,7 +5,7 @@ import { indexLimit, parseIndex } from './index-file.js';
 import { deletionIdOf, indexIdOf, indexName, packName, snapshotIdOf } from './layout.js';
 import { noticeGone } from './rollback.js';
 import { parseRoot, rootHash, rootLimit } from './root.js';
-import type { RepositoryKey } from './seal.js';
+import { canRead, type RepositoryKey } from './seal.js';
 import type { Store } from './store.js';
 
 export interface SyncResult {
@@ -13,6 +13,8 @@ export interface SyncResult {
   objects: Map<string, number>;
   /** Deletion records, newest last. */
   deletions: DeletionRecord[];
+  /** Names of new objects that only the private key can read, on a host that lacks it. */
+  sealed: string[];
   /** Objects that could not be read, by name. */
   damaged: { name: string; message: string }[];
   /** Roots that were here and are not any more, with no record that a prune removed them. */
@@ -34,13 +36,17 @@ export async function syncFrom(
   for await (const { name, size } of store.list('', signal)) objects.set(name, size);
   const damaged: SyncResult['damaged'] = [];
   const deletions: DeletionRecord[] = [];
+  const sealed: string[] = [];
   const known = catalog.snapshotIds();
   const indexes = new Set(catalog.indexes());
   for (const name of [...objects.keys()].sort()) {
     const snapshot = snapshotIdOf(name);
     const index = indexIdOf(name);
     try {
-      if (snapshot !== undefined && !known.has(snapshot)) {
+      const isNew = (snapshot !== undefined && !known.has(snapshot)) || (index !== undefined && !indexes.has(index));
+      if (isNew && !canRead(key)) {
+        sealed.push(name);
+      } else if (snapshot !== undefined && !known.has(snapshot)) {
         const json = await store.readMeta(key, 'snapshot', name, rootLimit, signal);
         const root = parseRoot(json, `${store.name}: ${name}`);
         if (root.id !== snapshot || (repository !== undefined && root.repository !== repository)) {
@@ -55,6 +61,10 @@ export async function syncFrom(
       }
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable) throw error;
+      if (error.code === 'PrivateKeyNeeded') {
+        sealed.push(name);
+        continue;
+      }
       if (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing') throw error;
       damaged.push({ name, message: error.message });
     }
@@ -64,7 +74,7 @@ export async function syncFrom(
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
   const deleted = deletions.filter((record) => record.done !== undefined).flatMap((record) => record.packs);
   catalog.forgetPacks(deleted.filter((pack) => catalog.holders(packName(pack)).length === 0));
-  return { objects, deletions, damaged, gone };
+  return { objects, deletions, sealed, damaged, gone };
 }
 
 /** A deletion record, from the catalog where it was read before. @throws HoldfastError IntegrityMismatch. */
@@ -80,6 +90,9 @@ export async function readDeletion(
   if (known) return known;
   const json = await store.readMeta(key, 'deletion', name, deletionLimit, signal);
   const record = parseDeletion(json, `${store.name}: ${name}`);
+  if (record.id !== deletionIdOf(name)) {
+    throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is another deletion record`);
+  }
   catalog.putDeletion(store.name, name, size, record);
   return record;
 }

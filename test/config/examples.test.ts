@@ -39,6 +39,8 @@ test('example.yaml uses every key of the schema', () => {
     'driveId',
     'refreshToken',
     'agent',
+    'publicKey',
+    'privateKey',
   ]);
   const text = JSON.stringify(used);
   const keys = new Set<string>();

@@ -302,7 +302,7 @@ describe('refused', () => {
       'encryption.passphrase: unknown reference',
     ],
     ['an empty passphrase', sample({ encryption: { passphrase: '' } }), 'encryption.passphrase: must not be empty'],
-    ['no passphrase', sample({ encryption: {} }), 'encryption.passphrase: expected text, found nothing'],
+    ['no passphrase', sample({ encryption: {} }), 'encryption: expected `passphrase`, or `publicKey`'],
     [
       'a numeric passphrase',
       sample({ encryption: { passphrase: 1234 } }),

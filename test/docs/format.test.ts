@@ -26,7 +26,7 @@ import { tarEndSize } from '../../src/repository/tar.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
 import { makeTree, Random } from '../support/tree.js';
-import { ensurePython, runPython } from './python.js';
+import { ensurePython, restorer, runPython } from './python.js';
 
 const page = readFileSync(resolve(import.meta.dirname, '../../docs/format.md'), 'utf8');
 const passphrase = 'pässwörd of the format test';
@@ -100,7 +100,7 @@ async function backup(...jobs: string[]): Promise<void> {
 
 async function restored(job: string, ...secret: string[]): Promise<string[]> {
   const target = host.path(`out-${job}`);
-  await runPython('restore.py', [repository(job), target, ...secret]);
+  await runPython(restorer, [repository(job), target, ...secret]);
   return describe(target + host.source);
 }
 
@@ -133,6 +133,40 @@ test('an encrypted repository of two snapshots is restored by the Python program
   expect(recut.cuts).toEqual(documentedCuts());
 });
 
+test('so it is with the recovery sheet in place of the passphrase, and with an RSA key', async () => {
+  const sheet = host.path('sheet');
+  await host.run(['key', 'export', 'secret', '--output', sheet]);
+  rmSync(host.path('out-secret'), { recursive: true });
+  expect(await restored('secret', sheet)).toEqual(describe(host.source));
+  writeFileSync(
+    sheet,
+    readFileSync(sheet, 'utf8').replace(
+      /( {4}2\. {2}.{5})(.)/,
+      (_, before, digit) => before + (digit === 'A' ? 'B' : 'A'),
+    ),
+  );
+  await expect(restored('secret', sheet)).rejects.toThrow(/line 2 of the sheet/);
+
+  const pair = [
+    'key',
+    'generate',
+    host.path('pair'),
+    '--bits',
+    '3072',
+    '--new-passphrase-file',
+    host.path('passphrase'),
+  ];
+  await host.json(pair);
+  await host.configure({
+    state: host.path('rsa-state'),
+    encryption: { publicKey: `\${file:${host.path('pair.pub')}}` },
+    destinations: { disk: { type: 'local', path: destination() } },
+    jobs: { rsa: { sources: [source()], destinations: ['disk'] } },
+  });
+  await backup('rsa');
+  expect(await restored('rsa', host.path('pair'), host.path('passphrase'))).toEqual(describe(host.source));
+});
+
 test('repositories in the clear, compressed with gzip or not at all, are restored by it too', async () => {
   const base = { sources: [source()], destinations: ['disk'] };
   await host.configure({
@@ -158,11 +192,11 @@ test('the Python restorer refuses a damaged pack', async () => {
     stored[700] = (stored[700] ?? 0) ^ 1;
     writeFileSync(file, stored);
   }
-  await expect(runPython('restore.py', [repository('plain'), host.path('out-damaged')])).rejects.toThrow(/is damaged/);
+  await expect(runPython(restorer, [repository('plain'), host.path('out-damaged')])).rejects.toThrow(/is damaged/);
 });
 
 test('the Python restorer is short', () => {
-  expect(readFileSync(resolve(import.meta.dirname, 'restore.py'), 'utf8').split('\n').length).toBeLessThan(151);
+  expect(readFileSync(restorer, 'utf8').split('\n').length).toBeLessThan(151);
 });
 
 function documentedCuts(): number[] {

@@ -7,18 +7,21 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const folder = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'holdfast', 'py');
 const python = join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python');
-const packages = ['aws-encryption-sdk>=4,<5', 'cryptography', 'zstandard'];
-const check = 'import aws_encryption_sdk, cryptography, zstandard';
+const packages = ['aws-encryption-sdk>=4,<5', 'cryptography'];
+const docs = resolve(import.meta.dirname, '../../docs');
+/** The restorer for people without Holdfast. */
+export const restorer = join(docs, 'restore.py');
+const check = 'import aws_encryption_sdk, cryptography';
 
 /**
- * Runs a script of this folder with Python and the packages it needs, which are kept in the user's cache.
+ * Runs a script (this folder's, or by its path) with Python and the packages it needs, which are kept in the user's cache.
  * @returns what it printed.
  * @throws Error with what it said when it fails.
  */
 export async function runPython(script: string, args: string[]): Promise<string> {
   await ensurePython();
   const { stdout } = await run(python, [resolve(import.meta.dirname, script), ...args], {
-    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', PYTHONPATH: docs },
     maxBuffer: 16 << 20,
   });
   return stdout;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { addSlot } from '../../src/repository/key-slots.js';
 import {
   createKeyFile,
   type KeyFile,
@@ -8,7 +9,6 @@ import {
   parseKeyFile,
   type ScryptSlot,
   unlock,
-  wrapKey,
 } from '../../src/repository/keys.js';
 
 const refused = expect.objectContaining({ name: 'HoldfastError', code: 'IntegrityMismatch' });
@@ -18,10 +18,11 @@ describe('a key file', () => {
   test('opens with each of its passphrases and with no other', async () => {
     const { file, key } = await createKeyFile('web-1', 'site', 'correct horse');
     if (!key) throw new Error('no key');
-    file.slots.push(await wrapKey(key, 'pässwörd ✓'));
-    const read = parseKeyFile(keyFileBytes(file), 'x');
-    expect(read).toEqual(file);
-    expect(Buffer.from(keyFileBytes(file)).includes(Buffer.from(key.key).toString('base64'))).toBe(false);
+    const two = await addSlot(file, key, 'pässwörd ✓', { label: 'safe' });
+    const read = parseKeyFile(keyFileBytes(two), 'x');
+    expect(read).toEqual(two);
+    expect(read.revision).toBe(file.revision + 1);
+    expect(Buffer.from(keyFileBytes(two)).includes(Buffer.from(key.key).toString('base64'))).toBe(false);
     for (const passphrase of ['correct horse', 'pässwörd ✓']) {
       const opened = await unlock(read, passphrase);
       expect(opened?.repository).toBe(file.repository);
@@ -73,7 +74,9 @@ describe('parseKeyFile', () => {
     created: '2026-01-01T00:00:00.000Z',
     host: 'web-1',
     job: 'site',
+    revision: 1,
     slots: [slot],
+    mac: randomBytes(32).toString('base64'),
   };
 
   test('takes a good one', () => {
@@ -109,6 +112,10 @@ describe('parseKeyFile', () => {
       { ...file, slots: {} },
       { ...file, format: 2 },
       { ...file, objects: 'rsa' },
+      { ...file, objects: 'none' },
+      { ...file, revision: undefined },
+      { ...file, revision: 1.5 },
+      { ...file, mac: undefined },
       { ...file, repository: '../../etc' },
       null,
       [],

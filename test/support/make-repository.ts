@@ -25,6 +25,8 @@ export interface RepositoryOptions {
   /** Names of the destinations; default one, `nas`. */
   destinations?: string[];
   encrypted?: boolean;
+  /** Another key than a new one of `objects: aes`. */
+  key?: (repository: string) => RepositoryKey;
   codec?: Codec;
   batchBytes?: number;
   laneBytes?: number;
@@ -43,7 +45,9 @@ export class TestRepository {
   private constructor(private readonly options: RepositoryOptions) {
     this.catalog = new Catalog(path.join(options.folder, 'catalog.db'));
     this.key =
-      options.encrypted === false ? undefined : { repository: this.repository, key: new Uint8Array(randomBytes(32)) };
+      options.encrypted === false
+        ? undefined
+        : (options.key?.(this.repository) ?? { repository: this.repository, key: new Uint8Array(randomBytes(32)) });
     this.stores = (options.destinations ?? ['nas']).map(
       (name) =>
         new Store(new LocalDestination(name, { type: 'local', path: this.destinationPath(name) }), 'host', 'job'),

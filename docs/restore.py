@@ -1,14 +1,8 @@
-"""Restores a Holdfast repository of format 1, written from docs/format.md alone: restore.py REPOSITORY TARGET [PASSPHRASE-FILE]"""
-import base64
-import gzip
-import hashlib
-import json
-import os
-import stat
-import sys
+"""Restores a Holdfast repository of format 1, written from docs/format.md alone: restore.py REPOSITORY TARGET [SECRET [PASSPHRASE]]
+SECRET: a file with the passphrase, a recovery sheet or an RSA private key (PEM); PASSPHRASE: a file with that key's own, if it has one."""
+import base64, gzip, hashlib, json, os, re, stat, subprocess, sys
 
 import aws_encryption_sdk as sdk
-import zstandard
 from aws_encryption_sdk.identifiers import CommitmentPolicy, EncryptionKeyType, WrappingAlgorithm
 from aws_encryption_sdk.internal.crypto.wrapping_keys import WrappingKey
 from aws_encryption_sdk.key_providers.raw import RawMasterKey
@@ -16,16 +10,31 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
-class Repository:
-    def __init__(self, folder, passphrase=None):
-        self.folder, self.tars, self.places = folder, {}, {}
-        self.info = json.loads(self.load('holdfast.json'))
-        assert self.info['format'] == 1 and self.info['objects'] in ('aes', 'none')
-        self.key = self.unlock(passphrase) if self.info['objects'] == 'aes' else None
+def read_file(name):
+    with open(name, 'rb') as file:
+        return file.read()
 
-    def load(self, name):
-        with open(os.path.join(self.folder, name), 'rb') as file:
-            return file.read()
+
+class Repository:
+    def __init__(self, folder, secret=None, passphrase=None):
+        self.folder, self.tars, self.places, self.key = folder, {}, {}, None
+        self.info = json.loads(read_file(os.path.join(folder, 'holdfast.json')))
+        assert self.info['format'] == 1 and self.info['objects'] in ('aes', 'rsa', 'none')
+        if self.info['objects'] == 'aes':
+            key = self.sheet(secret.decode().upper()) or self.unlock(secret)
+            self.key = WrappingKey(WrappingAlgorithm.AES_256_GCM_IV12_TAG16_NO_PADDING, key, EncryptionKeyType.SYMMETRIC)
+        elif self.info['objects'] == 'rsa':
+            self.key = WrappingKey(WrappingAlgorithm.RSA_OAEP_SHA512_MGF1, secret, EncryptionKeyType.PRIVATE, passphrase)
+
+    def sheet(self, text):  # the key, if these are the four lines of a recovery sheet
+        lines = re.findall(r'^\s*(?:[1-4][.:)]\s+)?((?:[0-9A-Z]{4}[- ]?){3}[0-9A-Z]{4})\s*$', text, re.M)
+        crockford = str.maketrans('ABCDEFGHJKMNPQRSTVWXYZOIL', 'abcdefghijklmnopqrstuv011', '- ')
+        numbers = [int(line.translate(crockford), 32) for line in lines]
+        parts = [(number >> 15).to_bytes(8, 'big') for number in numbers]
+        for at, (number, part) in enumerate(zip(numbers, parts), 1):
+            check = hashlib.sha256(f"holdfast-1 {self.info['repository']} {at} ".encode() + part).digest()
+            assert number & 0x7fff == int.from_bytes(check[:2], 'big') >> 1, f'line {at} of the sheet is not right'
+        return b''.join(parts) if len(parts) == 4 else None
 
     def unlock(self, passphrase):
         for slot in self.info['slots']:
@@ -40,27 +49,22 @@ class Repository:
         raise SystemExit('the passphrase opens no key slot')
 
     def decrypt(self, stored, kind, name):
-        if self.key is None:
-            return stored
-        wrapping = WrappingKey(WrappingAlgorithm.AES_256_GCM_IV12_TAG16_NO_PADDING, self.key, EncryptionKeyType.SYMMETRIC)
-        master = RawMasterKey(key_id=self.info['repository'], provider_id='holdfast', wrapping_key=wrapping)
+        master = RawMasterKey(key_id=self.info['repository'], provider_id='holdfast', wrapping_key=self.key)
         client = sdk.EncryptionSDKClient(commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT, max_encrypted_data_keys=1)
         plain, header = client.decrypt(source=stored, key_provider=master)
-        expected = {'format': 'holdfast-1', 'repository': self.info['repository'], 'kind': kind}
-        expected |= {} if kind == 'pack' else {'path': name}
+        expected = {'format': 'holdfast-1', 'repository': self.info['repository'], 'kind': kind} | ({} if kind == 'pack' else {'path': name})
         assert header.encryption_context == expected, f'{name} was written as another object'
         return plain
 
     def read(self, kind, name):
-        stored = self.load(name)
+        stored = read_file(os.path.join(self.folder, name))
         assert kind != 'pack' or hashlib.sha256(stored).hexdigest() == os.path.basename(name), f'{name} is damaged'
-        data = self.decrypt(stored, kind, name)
+        data = self.decrypt(stored, kind, name) if self.key else stored
         if data[:4] == b'\x28\xb5\x2f\xfd':
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+            return subprocess.run(['zstd', '-dcq'], input=data, stdout=subprocess.PIPE, check=True).stdout
         return gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data
 
-    def latest(self):
-        """The newest root. From here on chunks resolve in its indexes only."""
+    def latest(self):  # the newest root; from here on chunks resolve in its indexes only
         names = [f'snapshots/{name}' for name in os.listdir(os.path.join(self.folder, 'snapshots')) if name[0] != '.']
         root = max((json.loads(self.read('snapshot', name)) for name in names), key=lambda root: root['seq'])
         assert root['format'] == 1 and root['repository'] == self.info['repository']
@@ -83,11 +87,8 @@ class Repository:
             yield from self.chunk(part['chunk']).removesuffix(b'\n').split(b'\n')
 
 
-def raw(entry, key):
-    """The bytes of a value that stands in `key` or, as base64, in `key`64."""
-    if key + '64' in entry:
-        return base64.b64decode(entry[key + '64'])
-    return entry[key].encode() if key in entry else None
+def raw(entry, key):  # the bytes that stand in `key` or, as base64, in `key`64
+    return base64.b64decode(entry[key + '64']) if key + '64' in entry else entry[key].encode() if key in entry else None
 
 
 def place(target, path):
@@ -145,5 +146,4 @@ def restore(repository, target):
 
 
 if __name__ == '__main__':
-    secret = open(sys.argv[3], 'rb').read().rstrip(b'\r\n') if len(sys.argv) > 3 else None
-    restore(Repository(sys.argv[1], secret), os.fsencode(sys.argv[2]))
+    restore(Repository(sys.argv[1], *(read_file(name).rstrip(b'\r\n') for name in sys.argv[3:])), os.fsencode(sys.argv[2]))
