@@ -36,8 +36,8 @@ beforeAll(async () => {
   await host.up();
 });
 afterAll(async () => {
-  await host.remove();
   await server.stop();
+  await host?.remove();
 });
 
 test('a database is backed up and restored under another name', async () => {
