@@ -1,8 +1,9 @@
 // Two dumps of a PostgreSQL database of at least 500 MB: after 1 % of its rows were appended and 1 % changed in one range,
 // how much does the second one store? npm run bench:databases
+
+import type { RunDocument } from '../src/workflows/types.js';
 import { TestHost } from '../test/support/cli.js';
 import { PostgresServer } from '../test/support/postgres.js';
-import type { RunDocument } from '../src/workflows/types.js';
 
 const rows = 2_500_000;
 const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

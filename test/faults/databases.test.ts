@@ -17,7 +17,7 @@ beforeAll(async () => {
   await server.sql('CREATE DATABASE shop');
   await server.sql(readFileSync(path.resolve(import.meta.dirname, '../support/everything.sql'), 'utf8'), 'shop');
   await server.sql(
-    "CREATE TABLE big AS SELECT g AS id, md5(g::text) || md5((g * 7)::text) AS filler FROM generate_series(1, 100000) g; CREATE TABLE fresh (a int)",
+    'CREATE TABLE big AS SELECT g AS id, md5(g::text) || md5((g * 7)::text) AS filler FROM generate_series(1, 100000) g; CREATE TABLE fresh (a int)',
     'shop',
   );
   writeFileSync(host.path('pg-url'), server.url(), { mode: 0o600 });
@@ -75,7 +75,11 @@ test('databases are stored, restored as files, and restored into servers, with t
   ]);
   expect(document).toMatchObject({ status: 'succeeded', database: { source: 'pg', name: 'shop', into: 'shop_back' } });
   expect(await server.dump('shop_back')).toBe(await server.dump('shop'));
-  await host.json([...['restore', 'site', '--database', host.path('app.db')], '--into', host.path('restored', 'app.db')]);
+  await host.json([
+    ...['restore', 'site', '--database', host.path('app.db')],
+    '--into',
+    host.path('restored', 'app.db'),
+  ]);
   const restored = new Database(host.path('restored', 'app.db'), { readonly: true });
   expect(restored.prepare('SELECT x FROM t').pluck().all()).toEqual(['one', 'two']);
   restored.close();
@@ -115,7 +119,11 @@ test('one database that fails is named; the others are stored, and its earlier d
   const shop = await host.json<RestoreDocument>(['restore', 'some', '--database', 'shop', '--to', host.path('shop')]);
   expect(shop.snapshot).toBe(document.snapshot);
   const gone = await host.json<RestoreDocument>(['restore', 'some', '--database', 'gone', '--create']);
-  expect(gone).toMatchObject({ status: 'succeeded', database: { tables: 1, rows: 1 }, warnings: [{ code: 'SnapshotOlder' }] });
+  expect(gone).toMatchObject({
+    status: 'succeeded',
+    database: { tables: 1, rows: 1 },
+    warnings: [{ code: 'SnapshotOlder' }],
+  });
   expect(gone.snapshot).not.toBe(document.snapshot);
 });
 
@@ -124,7 +132,9 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   const up = await host.up();
   await server.sql('CREATE DATABASE slow');
   await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
-  const holder = server.sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow').catch(() => 'gone');
+  const holder = server
+    .sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
+    .catch(() => 'gone');
   await host.configure({
     destinations: nas(),
     jobs: {
@@ -143,7 +153,8 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
     for (const deadline = Date.now() + 60_000; !(await holds()); await sleep(50))
       if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
   };
-  const waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
+  const waits =
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
   await until('pg_dump waits', async () => (await server.sql(waits)) === '1');
   const [password] = find(/pgpass-/);
   const [record] = find(/\.process$/);
@@ -156,7 +167,9 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await host.up();
   expect(lives(pid)).toBe(false);
   expect(existsSync(password ?? '')).toBe(false);
-  await server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()");
+  await server.sql(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
+  );
   await holder;
   const document = await host.finished(run, 120_000);
   expect([document.status, document.warnings]).toEqual(['succeeded', []]);
