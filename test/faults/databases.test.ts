@@ -71,7 +71,17 @@ test('databases are stored, restored as files, and restored into servers, with t
   app.close();
 
   const document = await host.json<RestoreDocument>([
-    ...['restore', 'site', '--database', 'shop', '--into', 'shop_back', '--create'],
+    ...[
+      'restore',
+      'site',
+      '--database',
+      'shop',
+      '--into',
+      'shop_back',
+      '--create',
+      '--target-url',
+      `\${file:${host.path('pg-url')}}`,
+    ],
   ]);
   expect(document).toMatchObject({ status: 'succeeded', database: { source: 'pg', name: 'shop', into: 'shop_back' } });
   expect(await server.dump('shop_back')).toBe(await server.dump('shop'));
