@@ -117,7 +117,10 @@ async function recorded<T>(
 
 function failureOf(error: unknown): DumpFailure {
   const code = error instanceof HoldfastError ? error.code : 'SourceFailed';
-  return { code, message: secretRegistry.redact(error instanceof Error ? error.message : String(error)).slice(0, 1000) };
+  return {
+    code,
+    message: secretRegistry.redact(error instanceof Error ? error.message : String(error)).slice(0, 1000),
+  };
 }
 
 /** The source as the run's config describes it, with its secrets resolved now. */

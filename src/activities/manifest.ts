@@ -10,9 +10,9 @@ import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } 
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
 import { codecOf } from './batch.js';
-import { writeDurable } from './durable.js';
 import { removeDumps } from './dump.js';
 import { dumpedPaths } from './dump-state.js';
+import { writeDurable } from './durable.js';
 import { fileSize } from './files.js';
 import type { RunContext, RunPlan, SourcePlan } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';

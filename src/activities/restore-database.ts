@@ -1,8 +1,9 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSourceConfig } from '../config/schema.js';
 import { resolveSecrets } from '../config/secrets.js';
-import { HoldfastError } from '../errors.js';
+import { errnoOf, HoldfastError } from '../errors.js';
+import { bootId } from '../platform/boot.js';
 import { planFiles } from '../repository/restore/plan-files.js';
 import type { DatabaseContext, DatabaseSource, DumpReport, RestoreReport, StoredDump } from '../sources/database.js';
 import { dumpPath, reportName } from '../sources/dump-paths.js';
@@ -34,6 +35,8 @@ export async function databaseStep(
     onProgress: () => undefined,
     log,
   };
+  // Says whose the files with passwords are, for when this process is killed.
+  writeJson(path.join(scratch, ownerName), { pid: process.pid, boot: bootId() } satisfies Owner);
   await endOrphans(context.processes);
   rmSync(context.tempDir, { recursive: true, force: true });
   for (const folder of [context.tempDir, context.processes]) mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -57,6 +60,33 @@ export async function databaseStep(
   } finally {
     await source.close();
     rmSync(context.tempDir, { recursive: true, force: true });
+  }
+}
+
+const ownerName = 'owner.json';
+
+interface Owner {
+  pid: number;
+  boot: string;
+}
+
+/** Ends the tools of killed restores, and removes their files with passwords. What they can go on from stays. */
+export async function clearAbandonedRestores(folder: string): Promise<void> {
+  for (const run of existsSync(folder) ? readdirSync(folder) : []) {
+    const scratch = path.join(folder, run);
+    const owner = readJson<Owner>(path.join(scratch, ownerName));
+    if (!owner || (owner.boot === bootId() && isAlive(owner.pid))) continue;
+    await endOrphans(path.join(scratch, 'processes'));
+    rmSync(path.join(scratch, 'temp'), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
   }
 }
 

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { Context } from '@temporalio/activity';
-import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
 import { isBelow } from '../platform/paths.js';
 import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
+import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
 import { databaseStep } from './restore-database.js';
 import {

@@ -286,7 +286,10 @@ function checkSource(name: string, job: JobConfig, index: number, config: Config
     }
     const twice = job.sources
       .slice(0, index + 1)
-      .some((other, otherAt) => other.type === 'files' && other.paths.slice(0, otherAt === index ? at : undefined).includes(path));
+      .some(
+        (other, otherAt) =>
+          other.type === 'files' && other.paths.slice(0, otherAt === index ? at : undefined).includes(path),
+      );
     if (twice) report.warn('PathTwice', where, `${path} is named twice in this job`);
   }
 }

@@ -93,13 +93,21 @@ function sourceOf(
   const possible = all.filter((each) =>
     kind === undefined ? (each.type === 'sqlite') === isAbsolute(database) : each.type === kind,
   );
-  const exact = possible.filter((each) => 'databases' in each && each.databases !== 'all' && each.databases.includes(database));
+  const exact = possible.filter(
+    (each) => 'databases' in each && each.databases !== 'all' && each.databases.includes(database),
+  );
   const [only, ...others] = exact.length > 0 ? exact : possible;
   if (only && others.length === 0) return only;
   throw new HoldfastError(
     'UsageInvalid',
-    only ? `${database} can be of ${names([only, ...others])}` : `no source of job ${job} can have the database ${database}`,
-    { hint: only ? 'Say which with --source NAME.' : `It has ${names(all)}; SQLite databases are named by absolute path.` },
+    only
+      ? `${database} can be of ${names([only, ...others])}`
+      : `no source of job ${job} can have the database ${database}`,
+    {
+      hint: only
+        ? 'Say which with --source NAME.'
+        : `It has ${names(all)}; SQLite databases are named by absolute path.`,
+    },
   );
 }
 
@@ -108,9 +116,13 @@ const schemeOf = (url: string): string => /^([a-z]+:)\/\//i.exec(url)?.[1]?.toLo
 /** An URL's parts: whom to ask without the database, which one to fill, and how people call it. */
 function serverOf(text: string): { url: string; database: string | undefined; place: string } {
   if (schemes[schemeOf(text)] === undefined || !URL.canParse(text)) {
-    throw new HoldfastError('UsageInvalid', 'expected --target-url as postgresql://USER:PASSWORD@HOST:PORT/DATABASE or mysql://...', {
-      hint: `A reference keeps the password off the command line: --target-url '\${env:TARGET_URL}'.`,
-    });
+    throw new HoldfastError(
+      'UsageInvalid',
+      'expected --target-url as postgresql://USER:PASSWORD@HOST:PORT/DATABASE or mysql://...',
+      {
+        hint: `A reference keeps the password off the command line: --target-url '\${env:TARGET_URL}'.`,
+      },
+    );
   }
   const url = new URL(text);
   if (url.password !== '') secretRegistry.add(decodeURIComponent(url.password));

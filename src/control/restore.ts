@@ -17,9 +17,9 @@ import type {
 import { restoreIdPrefix } from '../workflows/restore-types.js';
 import { statusQuery } from '../workflows/types.js';
 import { stamp } from './backup.js';
-import { passingFolder } from './restore-database.js';
 import { connectNative } from './connection.js';
 import { describeRun, isPassing } from './executions.js';
+import { passingFolder } from './restore-database.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
 import { type Session, temporalOf } from './session.js';
 
@@ -120,7 +120,9 @@ async function start(session: Session, request: RestoreRequest): Promise<Placed>
 /** Where it is restored to, for people. */
 function goal({ target, database }: RestoreRequest): string {
   const load = database?.load;
-  return load === undefined ? target : `the database ${load.into}${load.server === undefined ? '' : ` at ${load.server}`}`;
+  return load === undefined
+    ? target
+    : `the database ${load.into}${load.server === undefined ? '' : ` at ${load.server}`}`;
 }
 
 /** An open run of the same restore, whose process is gone: its lock was free. */

@@ -4,7 +4,7 @@
 export function folderName(database: string): string {
   const encoded = Array.from(Buffer.from(database, 'utf8'), (byte) => {
     const char = String.fromCharCode(byte);
-    return byte >= 0x80 || /[%/\\:*?"<>|\x00-\x1f\x7f]/.test(char) ? escaped(byte) : char;
+    return byte < 0x20 || byte >= 0x7f || /[%/\\:*?"<>|]/.test(char) ? escaped(byte) : char;
   }).join('');
   // Not hidden, not `..`, and no trailing dot or space, which Windows drops.
   return encoded.replace(/^\./, '%2E').replace(/[. ]$/, (char) => escaped(char.charCodeAt(0)));

@@ -3,7 +3,17 @@
 export type RunStatus = 'queued' | 'running' | 'paused' | 'succeeded' | 'partial' | 'failed' | 'cancelled' | 'skipped';
 export const closedStatuses: readonly RunStatus[] = ['succeeded', 'partial', 'failed', 'cancelled', 'skipped'];
 
-export type Phase = 'queued' | 'begin' | 'dump' | 'snapshot' | 'store' | 'manifest' | 'commit' | 'prune' | 'notify' | 'done';
+export type Phase =
+  | 'queued'
+  | 'begin'
+  | 'dump'
+  | 'snapshot'
+  | 'store'
+  | 'manifest'
+  | 'commit'
+  | 'prune'
+  | 'notify'
+  | 'done';
 
 export interface BackupOptions {
   /** Start a new generation. */

@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
@@ -9,13 +10,14 @@ import { PostgresServer } from '../support/postgres.js';
 
 let host: TestHost;
 let server: PostgresServer;
+const nas = () => ({ nas: { type: 'local' as const, path: host.path('nas') } });
 
 beforeAll(async () => {
   [host, server] = await Promise.all([TestHost.make(), PostgresServer.start()]);
   await server.sql('CREATE DATABASE shop');
   await server.sql(readFileSync(path.resolve(import.meta.dirname, '../support/everything.sql'), 'utf8'), 'shop');
   await server.sql(
-    "CREATE TABLE big AS SELECT g AS id, md5(g::text) || md5((g * 7)::text) AS filler FROM generate_series(1, 100000) g; CREATE TABLE fresh (a int)",
+    'CREATE TABLE big AS SELECT g AS id, md5(g::text) || md5((g * 7)::text) AS filler FROM generate_series(1, 100000) g; CREATE TABLE fresh (a int)',
     'shop',
   );
   writeFileSync(host.path('pg-url'), server.url(), { mode: 0o600 });
@@ -24,7 +26,7 @@ beforeAll(async () => {
   app.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); INSERT INTO t (x) VALUES ('one'), ('two')");
   writeFileSync(path.join(host.source, 'a.txt'), 'a file');
   await host.configure({
-    destinations: { nas: { type: 'local', path: host.path('nas') } },
+    destinations: nas(),
     jobs: {
       site: {
         sources: [
@@ -37,7 +39,14 @@ beforeAll(async () => {
     },
   });
   mkdirSync(host.path('nas'));
+  await host.up();
 });
+
+/** Whether the process does anything still; where nobody waits for orphans, a dead one keeps its entry. */
+function lives(pid: string | undefined): boolean {
+  const file = `/proc/${pid}/stat`;
+  return existsSync(file) && !/\) Z /.test(readFileSync(file, 'utf8'));
+}
 
 afterAll(async () => {
   await host.remove();
@@ -62,11 +71,25 @@ test('databases are stored, restored as files, and restored into servers, with t
   app.close();
 
   const document = await host.json<RestoreDocument>([
-    ...['restore', 'site', '--database', 'shop', '--into', 'shop_back', '--create'],
+    ...[
+      'restore',
+      'site',
+      '--database',
+      'shop',
+      '--into',
+      'shop_back',
+      '--create',
+      '--target-url',
+      `\${file:${host.path('pg-url')}}`,
+    ],
   ]);
   expect(document).toMatchObject({ status: 'succeeded', database: { source: 'pg', name: 'shop', into: 'shop_back' } });
   expect(await server.dump('shop_back')).toBe(await server.dump('shop'));
-  await host.json([...['restore', 'site', '--database', host.path('app.db')], '--into', host.path('restored', 'app.db')]);
+  await host.json([
+    ...['restore', 'site', '--database', host.path('app.db')],
+    '--into',
+    host.path('restored', 'app.db'),
+  ]);
   const restored = new Database(host.path('restored', 'app.db'), { readonly: true });
   expect(restored.prepare('SELECT x FROM t').pluck().all()).toEqual(['one', 'two']);
   restored.close();
@@ -75,4 +98,90 @@ test('databases are stored, restored as files, and restored into servers, with t
   expect(readdirSync(host.spool)).toEqual(['restore']);
   const again = await host.run(['restore', 'site', '--database', 'shop', '--into', 'shop_back', '--json']);
   expect([again.code, JSON.parse(again.stdout)]).toMatchObject([1, { error: { code: 'TargetConflict' } }]);
+});
+
+test('one database that fails is named; the others are stored, and its earlier dump stays the one to restore', async () => {
+  const pg = (databases: string[]) => ({
+    destinations: nas(),
+    jobs: {
+      some: {
+        sources: [
+          { type: 'postgres' as const, name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases },
+          { type: 'files' as const, paths: [host.source] },
+        ],
+        destinations: ['nas'],
+      },
+    },
+  });
+  await server.sql('CREATE DATABASE gone');
+  await server.sql('CREATE TABLE kept AS SELECT 1 AS a', 'gone');
+  await host.configure(pg(['shop', 'gone']));
+  expect((await host.json<RunDocument>(['backup', 'some'])).status).toBe('succeeded');
+  await server.sql('DROP DATABASE gone');
+  const document = await host.json<RunDocument>(['backup', 'some'], [1]);
+  expect(document).toMatchObject({
+    status: 'failed',
+    error: { code: 'SourceMissing', message: expect.stringContaining('database gone') },
+    destinations: [{ status: 'stored' }],
+  });
+  const [newest] = await host.json<{ id: string; complete: boolean }[]>(['snapshots', 'some']);
+  expect([newest?.id, newest?.complete]).toEqual([document.snapshot, false]);
+  const shop = await host.json<RestoreDocument>(['restore', 'some', '--database', 'shop', '--to', host.path('shop')]);
+  expect(shop.snapshot).toBe(document.snapshot);
+  const gone = await host.json<RestoreDocument>(['restore', 'some', '--database', 'gone', '--create']);
+  expect(gone).toMatchObject({
+    status: 'succeeded',
+    database: { tables: 1, rows: 1 },
+    warnings: [{ code: 'SnapshotOlder' }],
+  });
+  expect(gone.snapshot).not.toBe(document.snapshot);
+});
+
+test('kill -9 in the middle of a dump: no password and no program stays, and the run goes on', async () => {
+  await host.killCommands();
+  const up = await host.up();
+  await server.sql('CREATE DATABASE slow');
+  await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
+  const holder = server
+    .sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
+    .catch(() => 'gone');
+  await host.configure({
+    destinations: nas(),
+    jobs: {
+      slow: {
+        sources: [{ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['slow'] }],
+        destinations: ['nas'],
+      },
+    },
+  });
+  const run = await host.startRun('slow');
+  const find = (what: RegExp): string[] =>
+    readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
+      .filter((name) => what.test(name))
+      .map((name) => path.join(host.spool, name));
+  const until = async (what: string, holds: () => boolean | Promise<boolean>): Promise<void> => {
+    for (const deadline = Date.now() + 60_000; !(await holds()); await sleep(50))
+      if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
+  };
+  const waits =
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
+  await until('pg_dump waits', async () => (await server.sql(waits)) === '1');
+  const [password] = find(/pgpass-/);
+  const [record] = find(/\.process$/);
+  const pid = readFileSync(record ?? '', 'utf8').split('\n')[0];
+  expect(readFileSync(password ?? '', 'utf8')).toContain('pw with');
+  const told = readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/environ`, 'utf8');
+  expect(told).not.toContain('pw with');
+  await up.kill('SIGKILL');
+  expect(lives(pid)).toBe(true);
+  await host.up();
+  expect(lives(pid)).toBe(false);
+  expect(existsSync(password ?? '')).toBe(false);
+  await server.sql(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
+  );
+  await holder;
+  const document = await host.finished(run, 120_000);
+  expect([document.status, document.warnings]).toEqual(['succeeded', []]);
+  expect(host.logTail(1 << 20)).not.toContain('pw with');
 });

@@ -4,7 +4,12 @@ import path from 'node:path';
 import type { DatabaseContext } from '../../src/sources/database.js';
 
 /** A context for a source's calls on a temporary folder. */
-export function databaseContext(): DatabaseContext & { folder: string; bytes: number; abort: AbortController; remove(): void } {
+export function databaseContext(): DatabaseContext & {
+  folder: string;
+  bytes: number;
+  abort: AbortController;
+  remove(): void;
+} {
   const folder = mkdtempSync(path.join(tmpdir(), 'holdfast-db-'));
   const abort = new AbortController();
   for (const name of ['temp', 'processes']) mkdirSync(path.join(folder, name), { mode: 0o700 });

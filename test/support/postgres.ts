@@ -72,7 +72,8 @@ export class PostgresServer {
         () => false,
       );
       if (ready) return;
-      if (Date.now() > deadline || this.process.exitCode !== null) throw new Error('the PostgreSQL server did not start');
+      if (Date.now() > deadline || this.process.exitCode !== null)
+        throw new Error('the PostgreSQL server did not start');
     }
   }
 

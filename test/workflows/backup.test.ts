@@ -68,6 +68,51 @@ describe('a run', () => {
     expect(calls.log.slice(-4)).toEqual(['prune nas', 'prune offsite', 'finish succeeded', 'notify ops']);
   });
 
+  test('dumps databases first, one after the other; one that fails fails the run, and the rest is stored', async () => {
+    const dumped: string[] = [];
+    const document = await run(
+      {
+        begin: async () => ({
+          ...started(),
+          dumps: [
+            { source: 1, name: 'pg' },
+            { source: 2, name: 'locked' },
+          ],
+        }),
+        listDatabases: async ({ source }) => {
+          if (source === 2) throw final('AuthDenied');
+          return { databases: ['shop', 'wiki', 'blog'] };
+        },
+        dump: async ({ source, database }) => {
+          dumped.push(`${source}/${database}`);
+          // A worker that dies does not count as the dump's failure; a dump that can't be had does.
+          if (dumped.length === 1) throw final('WorkerLost');
+          if (database === 1) throw final('DumpIncomplete');
+          return { bytes: 10, tables: 1 };
+        },
+        snapshot: async () => ({
+          ...planOf(1),
+          sources: 3,
+          empty: false,
+          failedSources: [{ name: 'pg', code: 'DumpIncomplete', message: 'database wiki: cut short' }],
+          dumpWarnings: [{ code: 'NotTransactional', message: 'source pg: old tables' }],
+        }),
+      },
+      1,
+      'databases',
+    );
+    expect(dumped).toEqual(['1/0', '1/0', '1/1', '1/2']);
+    expect(document.status).toBe('failed');
+    expect(calls.finished[0]?.error).toMatchObject({ code: 'DumpIncomplete' });
+    expect(calls.finished[0]?.warnings.map(({ code }) => code)).toEqual(['DumpIncomplete', 'NotTransactional']);
+    expect(calls.log).toContain('commit nas');
+  });
+
+  test('whose dumps lack something is partial', async () => {
+    const warned = { ...planOf(1), dumpWarnings: [{ code: 'NotTransactional', message: 'source my: old tables' }] };
+    expect((await run({ snapshot: async () => warned })).status).toBe('partial');
+  });
+
   test('with nothing new uploads nothing', async () => {
     await run({ snapshot: async () => planOf(0), manifest: async () => ({ packs: 0, unreadable: 0 }) });
     expect(calls.log).toEqual([
@@ -724,7 +769,9 @@ describe('notifying', () => {
   test('a prune that fails is a warning', async () => {
     const document = await run({
       prune: async ({ destination }) =>
-        destination === 'nas' ? Promise.reject(final('DestinationFailed')) : { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 },
+        destination === 'nas'
+          ? Promise.reject(final('DestinationFailed'))
+          : { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 },
     });
     expect(document).toMatchObject({
       status: 'succeeded',

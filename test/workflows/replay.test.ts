@@ -44,6 +44,7 @@ describe('saved histories', () => {
         'cancel',
         'continue-as-new-first',
         'continue-as-new-second',
+        'databases',
         'deliver',
         'partial',
         'pause',

@@ -40,7 +40,10 @@ export function register(command: Command, context: Context): void {
     .option('--from <destination>', 'take it from this destination alone')
     .option('--database <name>', 'a database in place of paths (SQLite: its absolute path); with --to only its dump')
     .option('--source <source>', 'the source that has the database, where the job has several')
-    .option('--target-url <url>', 'load the database into this server, not its own; may be ${env:NAME} or ${file:...}')
+    .option(
+      '--target-url <url>',
+      `load the database into this server, not its own; may be \${env:NAME} or \${file:...}`,
+    )
     .option('--into <name>', 'load the database under this name, not its own')
     .option('--create', 'make the database when it is not there')
     .option('--clean', 'replace a database that is not empty')
@@ -77,7 +80,10 @@ async function askedDatabase(
   if (paths.length > 0) throw new HoldfastError('UsageInvalid', 'expected either paths or --database NAME, found both');
   const load = given.find((name) => name !== 'source');
   if (options.to !== undefined && load !== undefined)
-    throw new HoldfastError('UsageInvalid', `${flag(load)} loads the database, --to restores only its dump: expected either`);
+    throw new HoldfastError(
+      'UsageInvalid',
+      `${flag(load)} loads the database, --to restores only its dump: expected either`,
+    );
   const { planDatabase } = await import('../../control/restore-database.js');
   return planDatabase(config, job, { ...options, database: options.database }, options.to !== undefined);
 }

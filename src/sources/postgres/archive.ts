@@ -39,7 +39,10 @@ export async function proveArchive(
     const table = byOid.get(oid);
     byOid.delete(oid);
     if (statSync(file, { throwIfNoEntry: false }) === undefined)
-      throw new HoldfastError('DumpIncomplete', `the dump lacks the rows of ${table ? qualified(table) : `table ${oid}`}`);
+      throw new HoldfastError(
+        'DumpIncomplete',
+        `the dump lacks the rows of ${table ? qualified(table) : `table ${oid}`}`,
+      );
     const counted = await countRows(file, signal);
     // An extension's own table: its rows are dumped where the extension says so, and restored with it.
     if (table) rows.push({ name: qualified(table), rows: counted });

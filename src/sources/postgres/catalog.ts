@@ -87,8 +87,18 @@ export async function listServerDatabases(client: Queries): Promise<DatabaseRow[
   return rows;
 }
 
-/** Bytes of the current database that a dump reads: tables and large objects without their indexes. */
-export async function estimateBytes(client: Queries): Promise<number> {
+/** Bytes of the current database with its indexes: more than a dump reads, but known without looking at a table. */
+export async function databaseBytes(client: Queries): Promise<number> {
+  const { rows } = await client.query<{ bytes: string }>('SELECT pg_database_size(current_database()) AS bytes');
+  return Number(rows[0]?.bytes ?? 0);
+}
+
+/**
+ * Bytes of the current database that a dump reads: tables and large objects without their indexes. Fails when somebody
+ * keeps a table locked.
+ */
+export async function tableBytes(client: Queries): Promise<number> {
+  await client.query("SET lock_timeout = '1s'");
   const { rows } = await client.query<{ bytes: string | null }>(
     `SELECT sum(pg_table_size(c.oid)) AS bytes FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r' AND (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR c.relname = 'pg_largeobject')`,

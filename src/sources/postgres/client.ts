@@ -43,12 +43,16 @@ export function explained(error: unknown, server: Server, database: string): unk
   const state = sqlState(error);
   if (state === undefined) {
     const tls = /SSL|TLS|certificate|self.signed/i.test(`${error.message} ${errnoOf(error)}`);
-    return new HoldfastError('SourceFailed', `the PostgreSQL server at ${place} can't be reached: ${messageOf(error)}`, {
-      hint: tls
-        ? 'Set `tls`: { caFile } for an authority of your own, { mode: off } for a server without TLS.'
-        : 'Does it run, and does it listen there?',
-      cause: error,
-    });
+    return new HoldfastError(
+      'SourceFailed',
+      `the PostgreSQL server at ${place} can't be reached: ${messageOf(error)}`,
+      {
+        hint: tls
+          ? 'Set `tls`: { caFile } for an authority of your own, { mode: off } for a server without TLS.'
+          : 'Does it run, and does it listen there?',
+        cause: error,
+      },
+    );
   }
   if (state.startsWith('28')) {
     return new HoldfastError('AuthDenied', `${place} refuses the user ${server.user}: ${error.message}`, {

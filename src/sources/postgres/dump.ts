@@ -6,9 +6,9 @@ import type { DatabaseContext, DumpReport, TableRows } from '../database.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import { filesBelow, proveArchive } from './archive.js';
 import { databaseMade, listTables, qualified, rolesUsed, serverFacts, type Table } from './catalog.js';
-import type { Reach } from './reach.js';
 import { provePlain } from './plain.js';
 import type { Queries } from './queries.js';
+import type { Reach } from './reach.js';
 import { databaseArgument } from './server.js';
 import { type Tools, toolPath } from './tools.js';
 
@@ -34,7 +34,9 @@ export async function dumpPostgres(
     const tools = await reach.tools(major, context);
     const takenAt = new Date().toISOString();
     const dump = { reach, config, tools, database, folder };
-    const { seen, tables } = await (reach.isElsewhere ? dumpPlain(dump, client, context) : dumpArchive(dump, client, context));
+    const { seen, tables } = await (reach.isElsewhere
+      ? dumpPlain(dump, client, context)
+      : dumpArchive(dump, client, context));
     if (config.globals) await dumpGlobals(dump, seen.passwords, context);
     const files = filesBelow(folder);
     return {
@@ -180,7 +182,8 @@ async function dumpGlobals(
   const tool = toolPath(tools, 'pg_dumpall');
   const file = path.join(folder, globalsName);
   // Managed servers let nobody read passwords: roles without them are better than none.
-  if (!passwords) context.log('the roles are dumped without their passwords, which this user may not read', { database });
+  if (!passwords)
+    context.log('the roles are dumped without their passwords, which this user may not read', { database });
   const argv = [
     tool,
     '--globals-only',

@@ -22,7 +22,10 @@ export async function applyGlobals(client: Queries, file: string): Promise<Datab
       if (/already exists|is already a member/.test(message)) continue;
       // Never the statement itself: it may hold a password.
       const what = statement.split(/\s+/, 3).join(' ');
-      warnings.push({ code: 'GlobalNotRestored', message: `${what}${role === undefined ? '' : ` ${role}`}: ${message}` });
+      warnings.push({
+        code: 'GlobalNotRestored',
+        message: `${what}${role === undefined ? '' : ` ${role}`}: ${message}`,
+      });
     }
   }
   return warnings;

@@ -48,12 +48,19 @@ function psqlError(result: ToolResult): Error {
   const { stderr, exitCode } = result;
   if (exitCode === 126 || exitCode === 127) return toolFailure('SourceFailed', 'a query was not run', 'psql', result);
   const said = /(?:ERROR|FATAL): {2}([0-9A-Z]{5}):/.exec(stderr)?.[1];
-  return new PsqlError(stderr === '' ? `psql ended with exit code ${exitCode}` : stderr, said ?? connectionState(stderr));
+  return new PsqlError(
+    stderr === '' ? `psql ended with exit code ${exitCode}` : stderr,
+    said ?? connectionState(stderr),
+  );
 }
 
 /** What a refused connection means: psql gives no code for it. */
 function connectionState(said: string): string | undefined {
-  if (/password authentication failed|no password supplied|role ".*" does not exist|no pg_hba.conf entry|authentication failed/.test(said))
+  if (
+    /password authentication failed|no password supplied|role ".*" does not exist|no pg_hba.conf entry|authentication failed/.test(
+      said,
+    )
+  )
     return '28P01';
   if (/database ".*" does not exist/.test(said)) return '3D000';
   return undefined;

@@ -85,7 +85,11 @@ export class Reach {
     const { tempDir, processes, signal } = context;
     if (this.isElsewhere) return this.runElsewhere(argv, context, more);
     // Also without a password: no other file of this user's is to be found.
-    const password = writeSecretFile(tempDir, 'pgpass', server.password === undefined ? '' : passwordFile(server.password));
+    const password = writeSecretFile(
+      tempDir,
+      'pgpass',
+      server.password === undefined ? '' : passwordFile(server.password),
+    );
     try {
       const env = { ...toolEnvironment(server), PGPASSFILE: password.path };
       return await runTool({ ...more, argv, env, processes, signal });

@@ -13,7 +13,6 @@ import {
 } from '../database.js';
 import { runTool } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
-import { sqlState } from './client.js';
 import {
   countTables,
   isEmpty,
@@ -24,10 +23,11 @@ import {
   type ServerFacts,
   serverFacts,
 } from './catalog.js';
+import { sqlState } from './client.js';
 import { archiveName, globalsName, plainName } from './dump.js';
 import { applyGlobals } from './globals.js';
-import type { Reach } from './reach.js';
 import type { Queries } from './queries.js';
+import type { Reach } from './reach.js';
 import { databaseArgument } from './server.js';
 import { findTools, majorOf, type Tools, toolPath } from './tools.js';
 
@@ -65,7 +65,8 @@ export async function restorePostgres(
     const globals = path.join(dump.folder, globalsName);
     if (target.globals) {
       if (existsSync(globals)) warnings.push(...(await applyGlobals(client, globals)));
-      else warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
+      else
+        warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
     }
     if (fill) return load(reach, dump, database, target.jobs, facts, warnings, context);
     const fresh = workingName('new', database);
@@ -78,7 +79,11 @@ export async function restorePostgres(
 }
 
 /** Restores into a database that is dropped afterwards, whatever happened. */
-export async function scratchPostgres(reach: Reach, dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
+export async function scratchPostgres(
+  reach: Reach,
+  dump: StoredDump,
+  context: DatabaseContext,
+): Promise<RestoreReport> {
   return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
@@ -185,7 +190,19 @@ async function loadDump(
     });
   }
   const tool = toolPath(tools, 'psql');
-  const argv = [tool, '-X', '-q', '-w', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', databaseArgument(database), '-f', '-'];
+  const argv = [
+    tool,
+    '-X',
+    '-q',
+    '-w',
+    '-v',
+    'ON_ERROR_STOP=1',
+    '-o',
+    '/dev/null',
+    databaseArgument(database),
+    '-f',
+    '-',
+  ];
   const result = await reach.run(argv, context, { stdin: { file: script } });
   if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
 }

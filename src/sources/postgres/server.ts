@@ -24,10 +24,7 @@ export interface Server {
   via?: { address: string; port: number };
 }
 
-type Address = Pick<
-  PostgresSourceConfig,
-  'url' | 'host' | 'port' | 'socket' | 'user' | 'password' | 'tls' | 'command'
->;
+type Address = Pick<PostgresSourceConfig, 'url' | 'host' | 'port' | 'socket' | 'user' | 'password' | 'tls' | 'command'>;
 
 /** Authorities the system trusts, where distributions keep them. */
 const systemAuthorities = [
@@ -47,7 +44,10 @@ export function serverOf(config: Address): Server {
     text === undefined || text === '' ? undefined : decodeURIComponent(text);
   const socket = config.socket ?? socketOf(query?.get('host') ?? decoded(url?.hostname));
   const { folder, port: socketPort } = socketParts(socket);
-  const host = folder ?? config.host ?? decoded(url?.hostname.replace(/^\[|\]$/g, '')) ??
+  const host =
+    folder ??
+    config.host ??
+    decoded(url?.hostname.replace(/^\[|\]$/g, '')) ??
     (config.command === undefined ? 'localhost' : '');
   const sslMode = sslModeOf(config.tls.mode, query?.get('sslmode') ?? undefined, host);
   return {
@@ -105,7 +105,9 @@ const isLocal = (host: string): boolean => /^(|\/.*|localhost|127(\.\d+){3}|::1)
 export const placeOf = (server: Server): string =>
   server.host === ''
     ? 'the local server'
-    : server.host.startsWith('/') ? `${server.host} (port ${server.port})` : `${server.host}:${server.port}`;
+    : server.host.startsWith('/')
+      ? `${server.host} (port ${server.port})`
+      : `${server.host}:${server.port}`;
 
 /** What libpq's programs are told of the server, but for the password. */
 export function toolEnvironment(server: Server): Record<string, string> {
@@ -129,8 +131,7 @@ export function passwordFile(password: string): string {
 }
 
 /** A database's name for `--dbname`, which takes names with `=` for connection strings. */
-export const databaseArgument = (database: string): string =>
-  `--dbname=dbname='${database.replace(/[\\']/g, '\\$&')}'`;
+export const databaseArgument = (database: string): string => `--dbname=dbname='${database.replace(/[\\']/g, '\\$&')}'`;
 
 export function clientConfig(server: Server, database: string): ClientConfig {
   return {

@@ -10,7 +10,7 @@ import type {
   StoredDump,
 } from '../database.js';
 import { matcherOf } from '../name-patterns.js';
-import { type DatabaseRow, estimateBytes, listServerDatabases, serverFacts } from './catalog.js';
+import { type DatabaseRow, databaseBytes, listServerDatabases, serverFacts, tableBytes } from './catalog.js';
 import { dumpPostgres } from './dump.js';
 import { Reach } from './reach.js';
 import { restorePostgres, scratchPostgres } from './restore.js';
@@ -70,11 +70,14 @@ export class PostgresSource implements DatabaseSource {
 
   /** 0 where it can't be had: the dump itself then says why. */
   private async estimate(database: string, context: DatabaseContext): Promise<number> {
-    try {
-      return await this.reach.connect(database, context, estimateBytes);
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code === 'Cancelled') throw error;
-      return 0;
+    // Through psql no setting outlives its query, and so none keeps a lock from being waited for.
+    for (const ask of this.reach.isElsewhere ? [databaseBytes] : [tableBytes, databaseBytes]) {
+      try {
+        return await this.reach.connect(database, context, ask);
+      } catch (error) {
+        if (!(error instanceof HoldfastError)) throw error;
+      }
     }
+    return 0;
   }
 }

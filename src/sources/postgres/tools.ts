@@ -41,9 +41,13 @@ export async function findTools(server: number, context: Run): Promise<Tools> {
     found.length === 0
       ? 'none is installed'
       : `there is ${found.map(({ folder, major }) => `${major} in ${folder}`).join(', ')}`;
-  throw new HoldfastError('ToolMissing', `the server is PostgreSQL ${server} and needs pg_dump ${server} or newer; ${there}`, {
-    hint: `Debian, Ubuntu: apt install postgresql-client-${server} (newer ones: apt.postgresql.org); Fedora: dnf install postgresql; macOS: brew install libpq.`,
-  });
+  throw new HoldfastError(
+    'ToolMissing',
+    `the server is PostgreSQL ${server} and needs pg_dump ${server} or newer; ${there}`,
+    {
+      hint: `Debian, Ubuntu: apt install postgresql-client-${server} (newer ones: apt.postgresql.org); Fedora: dnf install postgresql; macOS: brew install libpq.`,
+    },
+  );
 }
 
 function folders(): string[] {
@@ -59,7 +63,11 @@ function folders(): string[] {
 }
 
 async function toolsIn(folder: string, { signal, processes }: Run): Promise<Tools | undefined> {
-  const { exitCode, stdout } = await runTool({ argv: [toolPath({ folder }, 'pg_dump'), '--version'], signal, processes });
+  const { exitCode, stdout } = await runTool({
+    argv: [toolPath({ folder }, 'pg_dump'), '--version'],
+    signal,
+    processes,
+  });
   const version = stdout.trim();
   const major = majorOf(version);
   return exitCode === 0 && major !== undefined ? { folder, major, version } : undefined;

@@ -154,7 +154,8 @@ function explained(error: unknown, name: string): unknown {
     return new HoldfastError('SourceMissing', `${name} does not exist`, { cause: error });
   }
   return new HoldfastError('SourceFailed', `${name} can't be read: ${message} (${code})`, {
-    hint: code === 'SQLITE_READONLY_ROLLBACK' ? 'Its program crashed; start that once, so that it cleans up.' : undefined,
+    hint:
+      code === 'SQLITE_READONLY_ROLLBACK' ? 'Its program crashed; start that once, so that it cleans up.' : undefined,
     cause: error,
   });
 }

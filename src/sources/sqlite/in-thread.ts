@@ -22,7 +22,11 @@ export interface Said {
  * Does in a thread what would block the event loop. Rejects with the signal's reason once the thread has stopped.
  * @throws HoldfastError as `copyDatabase` does.
  */
-export async function inThread(order: Order, signal: AbortSignal, onProgress: (bytes: number) => void): Promise<Result> {
+export async function inThread(
+  order: Order,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<Result> {
   signal.throwIfAborted();
   const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: order });
   const stop = (): void => void worker.terminate();

@@ -2,12 +2,12 @@ import { appendFileSync, copyFileSync, mkdirSync, readdirSync, readFileSync, sta
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PostgresSourceConfig } from '../../../src/config/schema.js';
+import type { DumpReport } from '../../../src/sources/database.js';
 import { proveArchive } from '../../../src/sources/postgres/archive.js';
 import { provePlain } from '../../../src/sources/postgres/plain.js';
 import { countRows } from '../../../src/sources/postgres/rows.js';
-import { findTools } from '../../../src/sources/postgres/tools.js';
-import type { DumpReport } from '../../../src/sources/database.js';
 import { PostgresSource } from '../../../src/sources/postgres/source.js';
+import { findTools } from '../../../src/sources/postgres/tools.js';
 import { databaseContext } from '../../support/database-context.js';
 import { PostgresServer, postgresPrograms } from '../../support/postgres.js';
 
@@ -97,7 +97,10 @@ test('the same through a command, where no folder is seen from both sides', asyn
   const archived = await dumpOf('shop');
   expect(dump.report.tables).toEqual(archived.report.tables);
   expect(dump.report.files.map((file) => file.path)).toEqual(['dump.sql', 'globals.sql']);
-  const plain = await withSource((source) => source.restore(dump, { ...target, database: 'from_plain' }, context), elsewhere);
+  const plain = await withSource(
+    (source) => source.restore(dump, { ...target, database: 'from_plain' }, context),
+    elsewhere,
+  );
   expect(plain.differences).toEqual([]);
   expect(await server.dump('from_plain')).toBe(await server.dump('shop'));
   const mixed = await withSource(
@@ -132,8 +135,13 @@ test('a target that holds something is left alone, replaced only when told, and 
 });
 
 test('roles: kept beside the dump, made when asked for, else named as missing', async () => {
-  await server.sql("CREATE ROLE \"the owner\" LOGIN PASSWORD 'x'; CREATE ROLE reader; GRANT reader TO \"the owner\"; CREATE DATABASE owned OWNER \"the owner\"");
-  await server.sql('CREATE TABLE t (a int); ALTER TABLE t OWNER TO "the owner"; GRANT SELECT ON t TO reader; ALTER DATABASE owned SET search_path = public, pg_catalog', 'owned');
+  await server.sql(
+    'CREATE ROLE "the owner" LOGIN PASSWORD \'x\'; CREATE ROLE reader; GRANT reader TO "the owner"; CREATE DATABASE owned OWNER "the owner"',
+  );
+  await server.sql(
+    'CREATE TABLE t (a int); ALTER TABLE t OWNER TO "the owner"; GRANT SELECT ON t TO reader; ALTER DATABASE owned SET search_path = public, pg_catalog',
+    'owned',
+  );
   const dump = await dumpOf('owned');
   expect(dump.report.roles).toEqual(['reader', 'the owner']);
   const before = await server.dump('owned');
@@ -153,11 +161,17 @@ test('roles: kept beside the dump, made when asked for, else named as missing', 
 
 test('rows written and a table made while it is dumped: the dump is of one moment', async () => {
   await server.sql('CREATE DATABASE live');
-  await server.sql("CREATE TABLE log AS SELECT g AS n, repeat('x', 500) AS filler FROM generate_series(1, 40000) g", 'live');
+  await server.sql(
+    "CREATE TABLE log AS SELECT g AS n, repeat('x', 500) AS filler FROM generate_series(1, 40000) g",
+    'live',
+  );
   let writing = true;
   const writer = (async () => {
     for (let n = 0; writing; n++) {
-      await server.sql(`INSERT INTO log SELECT -${n} FROM generate_series(1, 50); CREATE TABLE IF NOT EXISTS new_${n % 5} (a int)`, 'live');
+      await server.sql(
+        `INSERT INTO log SELECT -${n} FROM generate_series(1, 50); CREATE TABLE IF NOT EXISTS new_${n % 5} (a int)`,
+        'live',
+      );
     }
   })();
   const dump = await dumpOf('live');
@@ -186,8 +200,14 @@ test('a dump that was cut short, or lacks a table, is not taken for one', async 
     .map((name) => `${name.replace('.dat', '')}; 0 99 TABLE DATA public x admin`)
     .join('\n');
   const table = { oid: '7', schema: 'public', name: 'absent' };
-  await expect(proveArchive(archive, list, [table], true, context.signal)).rejects.toThrow('the dump lacks public.absent');
-  const file = path.join(archive, readdirSync(archive).find((name) => statSync(path.join(archive, name)).size > 4000 && /^\d+\.dat$/.test(name)) ?? '');
+  await expect(proveArchive(archive, list, [table], true, context.signal)).rejects.toThrow(
+    'the dump lacks public.absent',
+  );
+  const file = path.join(
+    archive,
+    readdirSync(archive).find((name) => statSync(path.join(archive, name)).size > 4000 && /^\d+\.dat$/.test(name)) ??
+      '',
+  );
   expect(await countRows(file, context.signal)).toBeGreaterThan(0);
   truncateSync(file, statSync(file).size - 20);
   await expect(countRows(file, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
@@ -223,10 +243,13 @@ test('cancelled or left by its server in the middle, it ends with an error and n
   await server.sql('CREATE DATABASE slow');
   await server.sql('CREATE TABLE t AS SELECT g AS n FROM generate_series(1, 10) g', 'slow');
   // Holds the dump up for as long as it is held.
-  const locked = server.sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)', 'slow').catch(() => 'gone');
+  const locked = server
+    .sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)', 'slow')
+    .catch(() => 'gone');
   const waiting = async (): Promise<void> => {
     for (;;) {
-      const who = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
+      const who =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
       if ((await server.sql(who)) !== '0') return;
     }
   };

@@ -1,10 +1,21 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SqliteSource } from '../../../src/sources/sqlite/source.js';
-import { pathToFileURL } from 'node:url';
 import { databaseContext } from '../../support/database-context.js';
 
 const context = databaseContext();
@@ -51,7 +62,8 @@ const everything = `
 `;
 
 const dumpText = (file: string): string => {
-  const script = 'import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.text_factory=lambda b:b.decode("utf8","surrogateescape")\nprint(c.execute("pragma user_version").fetchone())\nprint("\\n".join(c.iterdump()))';
+  const script =
+    'import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.text_factory=lambda b:b.decode("utf8","surrogateescape")\nprint(c.execute("pragma user_version").fetchone())\nprint("\\n".join(c.iterdump()))';
   return execFileSync('python3', ['-c', script, file], { encoding: 'utf8', maxBuffer: 64 << 20 });
 };
 
@@ -87,8 +99,14 @@ test.each(['delete', 'wal'])('a database with everything in it comes back the sa
 
 test.each(['delete', 'wal'])('writers go on while it is copied (journal mode %s)', async (mode) => {
   const file = fileIn('busy.db');
-  const writer = database(file, 'CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); CREATE TABLE sum (n INT); INSERT INTO sum VALUES (0)', mode);
-  writer.exec("WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 60000) INSERT INTO t (b) SELECT hex(randomblob(200)) FROM g; UPDATE sum SET n = 60000");
+  const writer = database(
+    file,
+    'CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); CREATE TABLE sum (n INT); INSERT INTO sum VALUES (0)',
+    mode,
+  );
+  writer.exec(
+    'WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 60000) INSERT INTO t (b) SELECT hex(randomblob(200)) FROM g; UPDATE sum SET n = 60000',
+  );
   writer.pragma('busy_timeout = 20000');
   const add = writer.transaction(() => writer.exec("INSERT INTO t (b) VALUES ('new'); UPDATE sum SET n = n + 1"));
   let written = 0;
@@ -113,16 +131,25 @@ test.each(['delete', 'wal'])('writers go on while it is copied (journal mode %s)
 test('what is damaged, locked, empty or no database is not stored as good', async () => {
   const file = fileIn('bad.db');
   const made = database(file, everything);
-  made.exec('WITH RECURSIVE g(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM g WHERE n < 20000) INSERT INTO strict_one SELECT n, hex(n) FROM g');
+  made.exec(
+    'WITH RECURSIVE g(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM g WHERE n < 20000) INSERT INTO strict_one SELECT n, hex(n) FROM g',
+  );
   made.exec('BEGIN EXCLUSIVE');
   const locked = dumpOf(file);
-  await expect(locked).rejects.toMatchObject({ code: 'SourceFailed', retryable: true, message: expect.stringContaining('locked') });
+  await expect(locked).rejects.toMatchObject({
+    code: 'SourceFailed',
+    retryable: true,
+    message: expect.stringContaining('locked'),
+  });
   made.exec('ROLLBACK');
   made.close();
   const fd = openSync(file, 'r+');
   writeSync(fd, Buffer.alloc(3 * 4096, 0x5a), 0, 3 * 4096, 20 * 4096);
   closeSync(fd);
-  await expect(dumpOf(file)).rejects.toMatchObject({ code: 'SourceFailed', message: expect.stringContaining('damaged') });
+  await expect(dumpOf(file)).rejects.toMatchObject({
+    code: 'SourceFailed',
+    message: expect.stringContaining('damaged'),
+  });
   const text = fileIn('text.db');
   writeFileSync(text, 'not a database at all, but long enough to have a header that is wrong'.repeat(100));
   await expect(dumpOf(text)).rejects.toMatchObject({ message: expect.stringContaining('not a SQLite database') });
@@ -152,6 +179,9 @@ test('patterns find several files, and leave out what is excluded and SQLite’s
   const folder = path.dirname(fileIn('x'));
   for (const name of ['a.db', 'b.db', 'c.txt']) database(path.join(folder, name), 'CREATE TABLE t (a)').close();
   writeFileSync(path.join(folder, 'a.db-wal'), '');
-  const source = sourceOf([path.join(folder, '*.db'), path.join(folder, 'a.db'), path.join(folder, '*-wal')], [path.join(folder, 'b*')]);
+  const source = sourceOf(
+    [path.join(folder, '*.db'), path.join(folder, 'a.db'), path.join(folder, '*-wal')],
+    [path.join(folder, 'b*')],
+  );
   expect((await source.preflight()).databases).toEqual([{ name: path.join(folder, 'a.db'), estimatedBytes: 8192 }]);
 });
