@@ -1,4 +1,11 @@
-import { createHash, createPublicKey, generateKeyPairSync, randomBytes, verify } from 'node:crypto';
+import {
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyPairKeyObjectResult,
+  randomBytes,
+  verify,
+} from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { type Answer, type Asked, Refusal } from './fake-http.js';
 
@@ -14,17 +21,23 @@ export class FakeOAuth {
   readonly clientId = `client-${random()}`;
   readonly clientSecret = `secret-${random()}`;
   readonly serviceEmail = 'robot@project.iam.example.com';
-  readonly serviceKey = generateKeyPairSync('rsa', { modulusLength: 2048 });
   /** Each refresh gives a new refresh token, and the one before is worth nothing any more. */
   rotate = false;
   /** Seconds that an access token lives. */
   lifetime = 3600;
   /** Requests for tokens by grant, answered well. */
   readonly granted: string[] = [];
+  private key: KeyPairKeyObjectResult | undefined;
   private readonly codes = new Map<string, { challenge: string; redirectUri: string | null; scope: string }>();
   private readonly refreshTokens = new Map<string, Login>();
   private readonly accessTokens = new Map<string, { until: number; scope: string }>();
   private readonly devices = new Map<string, { approved: boolean; scope: string }>();
+
+  /** The service account's key; making one takes a while. */
+  get serviceKey(): KeyPairKeyObjectResult {
+    this.key ??= generateKeyPairSync('rsa', { modulusLength: 2048 });
+    return this.key;
+  }
 
   /** A refresh token as if somebody had logged in. */
   login(scope = 'https://www.googleapis.com/auth/drive.file'): string {
