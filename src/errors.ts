@@ -46,6 +46,7 @@ export const errorCodes = [
   'AuthExpired',
   'HostKeyMismatch',
   'ClockJumped',
+  'NotifyFailed',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 
@@ -75,6 +76,7 @@ const retryableCodes: ReadonlySet<ErrorCode> = new Set([
   'TemporalUnavailable',
   'Internal',
   'AuthExpired',
+  'NotifyFailed',
 ]);
 
 /** An error with a stable code, a message for people, and what to do next. */

@@ -9,6 +9,7 @@ import { clearAbandonedDumps } from '../activities/dump.js';
 import { createCareActivities } from '../activities/care.js';
 import { Host } from '../activities/host.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
+import { createControlActivities } from '../activities/watch-activities.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
@@ -49,7 +50,11 @@ export function installRuntime(log: Logger): void {
   if (installed) return;
   installed = true;
   tuneAllocator();
-  Runtime.install({ logger: temporalLogger(log), shutdownSignals: [] });
+  Runtime.install({
+    logger: temporalLogger(log),
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+  });
 }
 
 const namespaceOf = (client: Client): string => client.options.namespace;
@@ -78,6 +83,8 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
       await Worker.create({
         ...common,
         ...workflowSource(),
+        activities: createControlActivities(host),
+        maxConcurrentActivityTaskExecutions: 4,
         taskQueue: controlQueue,
         maxCachedWorkflows: 50,
         // After a crash, what the dead worker's cache was to answer waits this long.

@@ -88,6 +88,8 @@ class BackupRun {
   private dumpWarnings: Warning[] = [];
   private failedSources: { name: string; code: string; message: string }[] = [];
   private readonly warnings: Warning[];
+  /** Telling that the run began, which the rest of it does not wait for. */
+  private announced: Promise<void> | undefined;
   /** The id of the snapshot that the spool holds. */
   private snapshot: string | undefined;
 
@@ -184,6 +186,7 @@ class BackupRun {
     this.retention = answer.retention;
     this.notifiers = answer.notify;
     this.dumps = answer.dumps ?? [];
+    if (this.input.carried === undefined) this.announced ??= this.announce(answer.notifyStart ?? []);
     this.enter('snapshot');
     return undefined;
   }
@@ -292,6 +295,7 @@ class BackupRun {
     // A request to cancel the run reaches the batches first; none of them may swallow it.
     if (CancellationScope.current().consideredCancelled) await sleep(0);
     if (next < this.batches) {
+      await this.announced;
       await condition(allHandlersFinished);
       await continueAsNew<typeof backup>({
         ...this.input,
@@ -478,6 +482,8 @@ class BackupRun {
 
   /** Runs in a scope that nobody cancels. */
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
+    // Whoever watches pings has to hear of the start before the end.
+    await this.announced;
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
     this.warnings.push(...this.dumpWarnings);
@@ -536,6 +542,25 @@ class BackupRun {
       workflowId: `${backupIdPrefix(input.host, input.job)}/${stamp}-triggered`,
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `backup of ${input.job} on ${input.host}, triggered while another one ran`,
+    });
+  }
+
+  /** Tells that the run began; that somebody could not be reached is a warning of it. */
+  private async announce(names: string[]): Promise<void> {
+    await CancellationScope.nonCancellable(async () => {
+      for (const name of names) {
+        try {
+          await this.activities.notifyStart.executeWithOptions({ summary: `${name}, of the start` }, [
+            { ...this.ref, name },
+          ]);
+        } catch (error) {
+          const reason = reasonOf(error).message.slice(0, 300);
+          this.warnings.push({
+            code: 'NotifyFailed',
+            message: `notifier ${name} could not be reached at the start: ${reason}`,
+          });
+        }
+      }
     });
   }
 

@@ -132,7 +132,7 @@ beforeAll(async () => {
     for (const line of commandLines()) said.argv.add(line);
   }, 100);
   try {
-    const workerLog = await openLog(loaded.config.state, { stderr: 'debug', debug: true });
+    const workerLog = await openLog(loaded.config, { stderr: 'debug', debug: true });
     const tell = (text: string): void => {
       said.stderr += text;
     };

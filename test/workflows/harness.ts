@@ -102,6 +102,15 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return { sent: true };
     },
     async noteUnsent() {},
+    async observe() {
+      return { jobs: [], flushAt: null };
+    },
+    async flush() {
+      return { sent: 0, failed: 0 };
+    },
+    async tellNotice() {
+      return 'sent';
+    },
     async deliver() {
       return { delivered: [], left: 0 };
     },
