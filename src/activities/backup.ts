@@ -226,6 +226,12 @@ export function createBackupActivities(host: Host) {
       return answer;
     },
 
+    /** Whom the job notifies, as the config says now. */
+    async jobNotifiers(ref: RunRef): Promise<string[]> {
+      verifyInput(host.state, 'backup', ref.input);
+      return host.config.jobs[ref.input.job]?.notify ?? [];
+    },
+
     async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {
       verifyInput(host.state, 'backup', ref.input);
       noteUnsent(host, ref.run, ref.name, ref.reason);

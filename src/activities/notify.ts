@@ -92,9 +92,13 @@ export async function notifyOne(
   const planned = plan(host, job, run, name);
   if (planned === undefined) return { sent: false, told: 'unwanted' };
   const { config, event, notification, trouble } = planned;
+  // A repetition must not take the recovery that was told for a success that was not.
+  const occasion = `${event === 'start' ? 'start' : 'end'} ${run}`;
+  if (host.outbox.wasSent(name, occasion)) return { sent: true, told: 'sent' };
   if (isFolded(config, event, trouble)) return { sent: false, told: 'folded' };
   const told = await tell(host, name, notification, signal);
   settle(host, job, name, event);
+  host.outbox.sent(name, [occasion], Date.now());
   return { sent: told === 'sent', told };
 }
 

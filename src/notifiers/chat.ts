@@ -19,14 +19,14 @@ const titleOf = ({ severity, subject }: Notification): string => `${marks[severi
 
 /** https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
 export function slack(name: string, { url }: Config<'slack'>): HttpNotifier {
-  const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  const plain = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
   return new HttpNotifier({
     name,
     request: (notification) =>
       jsonPost(url, {
-        text: escape(titleOf(notification)),
+        text: plain(titleOf(notification)),
         blocks: [
-          { type: 'section', text: { type: 'mrkdwn', text: `*${cutText(escape(titleOf(notification)), 2900)}*` } },
+          { type: 'section', text: { type: 'mrkdwn', text: `*${cutText(plain(titleOf(notification)), 2900)}*` } },
           {
             type: 'section',
             text: { type: 'plain_text', text: cutText(bodyOf(notification) || notification.host, 2900) },

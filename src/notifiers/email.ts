@@ -18,11 +18,15 @@ export class Email implements Notifier {
     const { createTransport } = await import('nodemailer');
     const { from, to } = this.config;
     const transport = createTransport(this.options());
-    const stop = (): void => transport.close();
+    let stop = (): void => undefined;
+    // It has no way to be interrupted: what is left of it ends by its own time-outs.
+    const stopped = new Promise<never>((_, reject) => {
+      stop = () => reject(signal.reason);
+    });
     signal.addEventListener('abort', stop, { once: true });
     try {
       signal.throwIfAborted();
-      const { accepted, rejected } = await transport.sendMail({
+      const sending = transport.sendMail({
         from,
         to,
         subject: `[holdfast] ${notification.subject}`,
@@ -35,6 +39,8 @@ export class Email implements Notifier {
         disableFileAccess: true,
         disableUrlAccess: true,
       });
+      sending.catch(() => undefined);
+      const { accepted, rejected } = await Promise.race([sending, stopped]);
       if (rejected.length > 0) {
         throw new HoldfastError(
           'NotifyFailed',

@@ -35,11 +35,11 @@ export function templateProblem(template: string): string | undefined {
 
 /** The template with every placeholder filled in, escaped as its content type asks for. */
 export function fillTemplate(template: string, document: object, contentType: string): string {
-  const escape = escapeFor(contentType);
+  const escaped = escapeFor(contentType);
   return template.replace(placeholder, (_, json: string | undefined, name: string) => {
     const value = name.split('.').reduce(memberOf, document);
     if (json !== undefined) return JSON.stringify(value ?? null);
-    return escape(typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? ''));
+    return escaped(typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? ''));
   });
 }
 

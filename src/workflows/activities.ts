@@ -53,6 +53,7 @@ export function activitiesOf(host: string) {
       retry: { initialInterval: '1s', backoffCoefficient: 3, maximumAttempts: 3 },
     }).notify,
     noteUnsent: quick.noteUnsent,
+    jobNotifiers: quick.jobNotifiers,
     deliver: on({ ...sending, retry: once }).deliver,
   };
 }

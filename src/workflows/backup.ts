@@ -83,6 +83,7 @@ class BackupRun {
   private minimum = 1;
   private retention = false;
   private notifiers: string[] = [];
+  private begun = false;
   private status: RunStatus = 'running';
   private dumps: { source: number; name: string }[] = [];
   private dumpWarnings: Warning[] = [];
@@ -186,6 +187,7 @@ class BackupRun {
     this.retention = answer.retention;
     this.notifiers = answer.notify;
     this.dumps = answer.dumps ?? [];
+    this.begun = true;
     if (this.input.carried === undefined) this.announced ??= this.announce(answer.notifyStart ?? []);
     this.enter('snapshot');
     return undefined;
@@ -484,6 +486,7 @@ class BackupRun {
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
     // Whoever watches pings has to hear of the start before the end.
     await this.announced;
+    if (end.status === 'failed' && !this.begun) await this.askNotifiers();
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
     this.warnings.push(...this.dumpWarnings);
@@ -562,6 +565,12 @@ class BackupRun {
         }
       }
     });
+  }
+
+  /** A run that could not even begin, such as for want of a passphrase, has not been told whom to notify. */
+  private async askNotifiers(): Promise<void> {
+    if (!patched('ask-notifiers')) return;
+    this.notifiers = await this.activities.jobNotifiers(this.ref).catch(() => []);
   }
 
   private async notify(): Promise<void> {

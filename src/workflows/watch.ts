@@ -211,7 +211,9 @@ class Watch {
     const times = this.jobs
       .filter((job) => !isTold(job))
       .map((job) => (job.alarm === undefined ? this.dueOf(job) : now + retryMs));
-    if (this.flushAt !== null) times.push(Math.max(this.flushAt, this.flushNotBefore));
+    // Nobody says so when a host is back that does not run jobs at once.
+    if (this.gone) times.push(now + retryMs);
+    else if (this.flushAt !== null) times.push(Math.max(this.flushAt, this.flushNotBefore));
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
