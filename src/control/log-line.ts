@@ -9,7 +9,7 @@ export interface LogEntry {
   [field: string]: unknown;
 }
 
-export const levelNames = ['debug', 'info', 'warn', 'error', 'fatal'] as const;
+const levelNames: readonly string[] = ['debug', 'info', 'warn', 'error', 'fatal'];
 
 /** The line as data; undefined where it is none, such as one that was being written when the machine went off. */
 export function parseLine(line: string): LogEntry | undefined {
@@ -31,7 +31,7 @@ const timeOf = (time: unknown): string =>
   typeof time === 'number' ? new Date(time).toISOString() : typeof time === 'string' ? time : '';
 
 export function atLeast(entry: LogEntry, level: string): boolean {
-  const rank = (name: string): number => levelNames.findIndex((one) => one === name);
+  const rank = (name: string): number => levelNames.indexOf(name);
   return rank(entry.level) >= rank(level);
 }
 

@@ -20,7 +20,8 @@ export interface HttpNotifierOptions {
 
 const timeoutMs = 15_000;
 const maxAnswer = 4096;
-const longestWaitMs = 5 * 60_000;
+/** A run waits for its notifications; what takes longer is sent later. */
+const longestWaitMs = 30_000;
 
 /** Tells by one HTTP request. Redirects are not followed: they could carry the document elsewhere. */
 export class HttpNotifier implements Notifier {

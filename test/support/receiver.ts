@@ -22,6 +22,8 @@ export class Receiver {
   /** The next answers; then `usual`. */
   readonly next: Answer[] = [];
   usual: Answer = { status: 200, body: 'ok' };
+  /** Where the answer depends on the request. */
+  answer: ((received: Received) => Answer) | undefined;
   private readonly sockets = new Set<Socket>();
 
   private constructor(
@@ -45,8 +47,9 @@ export class Receiver {
       });
       request.on('end', () => {
         const { method = '', url = '', headers } = request;
-        receiver.received.push({ method, url, headers, body });
-        const answer = receiver.next.shift() ?? receiver.usual;
+        const received = { method, url, headers, body };
+        receiver.received.push(received);
+        const answer = receiver.next.shift() ?? receiver.answer?.(received) ?? receiver.usual;
         if (answer === 'hang') return;
         if (answer === 'reset') return void request.socket.resetAndDestroy();
         if (answer === 'garbage') return void request.socket.end('\u0000\u0001 what? \r\n\r\n');
