@@ -7,7 +7,11 @@ import pino from 'pino';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { signInput } from '../../src/activities/auth.js';
 import { Host } from '../../src/activities/host.js';
-import { type ControlActivities, createControlActivities, type ElsewhereRequest } from '../../src/activities/watch-activities.js';
+import {
+  type ControlActivities,
+  createControlActivities,
+  type ElsewhereRequest,
+} from '../../src/activities/watch-activities.js';
 import { loadConfig } from '../../src/config/load.js';
 import { Receiver } from '../support/receiver.js';
 import { startTestTemporal, type TestTemporal } from '../support/temporal.js';
@@ -87,16 +91,22 @@ test('one of several that cannot be reached does not keep it from the others', a
 
 test('nothing is told of a host that takes work, nor of this one without its signature', async () => {
   const native = await NativeConnection.connect({ address: temporal.server.address });
-  const worker = await Worker.create({ connection: native, taskQueue: 'holdfast.web-8', activities: { none: async () => 0 } });
+  const worker = await Worker.create({
+    connection: native,
+    taskQueue: 'holdfast.web-8',
+    activities: { none: async () => 0 },
+  });
   const running = worker.run();
   try {
     const { client } = temporal;
     const pollers = async () =>
-      (await client.workflowService.describeTaskQueue({
-        namespace: client.options.namespace,
-        taskQueue: { name: 'holdfast.web-8' },
-        taskQueueType: 2,
-      })).pollers ?? [];
+      (
+        await client.workflowService.describeTaskQueue({
+          namespace: client.options.namespace,
+          taskQueue: { name: 'holdfast.web-8' },
+          taskQueueType: 2,
+        })
+      ).pollers ?? [];
     while ((await pollers()).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
     await expect(tell(request('web-8', ['ops']))).rejects.toThrow(/takes work/);
   } finally {
@@ -120,6 +130,9 @@ test('which schedules are paused', async () => {
       state: { paused: job === 'held' },
     });
   }
-  const paused = new MockActivityEnvironment().run(activities.pausedJobs, { host: 'web-9', jobs: ['held', 'free', 'none'] });
+  const paused = new MockActivityEnvironment().run(activities.pausedJobs, {
+    host: 'web-9',
+    jobs: ['held', 'free', 'none'],
+  });
   expect(await paused).toEqual(['held']);
 });

@@ -83,7 +83,9 @@ test('a job that is missed, then succeeds: missed, start, recovery; signed and m
     const expected = createHmac('sha256', secret).update(`${headers['x-holdfast-timestamp']}.${body}`).digest('hex');
     expect(headers['x-holdfast-signature']).toBe(`sha256=${expected}`);
   }
-  const pings = receiver.received.map(({ url }) => new URL(url, receiver.url)).filter(({ pathname }) => pathname !== '/hook');
+  const pings = receiver.received
+    .map(({ url }) => new URL(url, receiver.url))
+    .filter(({ pathname }) => pathname !== '/hook');
   expect(pings.map(({ pathname }) => pathname)).toEqual(['/ping/start', '/ping']);
   await until(() => subjects().length >= 2, 'both were mailed');
   expect(subjects()[0]).toBe('[holdfast] site: MISSED, no backup yet');
@@ -133,7 +135,10 @@ test('logs --follow prints what is written from now on', async () => {
   const { run } = await host.json<RunDocument>(['backup', 'site']);
   await until(() => following.stdout.includes('backup of site succeeded'), 'it was printed');
   const { code } = await following.kill('SIGINT');
-  const entries = following.stdout.trim().split('\n').map((line) => JSON.parse(line) as LogEntry);
+  const entries = following.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as LogEntry);
   expect(entries.some((entry) => entry.run === run)).toBe(true);
   expect([0, 130]).toContain(code);
 });

@@ -29,7 +29,10 @@ function config(log: Record<string, unknown> = {}): Config {
     state: join(folder, 'state'),
     destinations: { nas: { type: 'local', path: '/nonexistent/nas' } },
     jobs: Object.fromEntries(
-      ['site', 'home'].map((job) => [job, { sources: [{ type: 'files', paths: ['/nonexistent/www'] }], destinations: ['nas'] }]),
+      ['site', 'home'].map((job) => [
+        job,
+        { sources: [{ type: 'files', paths: ['/nonexistent/www'] }], destinations: ['nas'] },
+      ]),
     ),
     log: { path: join(folder, 'logs'), ...log },
   };
@@ -45,7 +48,9 @@ describe('files', () => {
     file.close();
     expect(logFiles(path)).toEqual([`${path}.3`, `${path}.2`, `${path}.1`, path]);
     for (const each of logFiles(path)) expect(statSync(each).size).toBeLessThanOrEqual(1000);
-    const kept = logFiles(path).flatMap(lines).map((line) => Number(line.slice(0, 3)));
+    const kept = logFiles(path)
+      .flatMap(lines)
+      .map((line) => Number(line.slice(0, 3)));
     expect(kept).toEqual(Array.from({ length: kept.length }, (_, at) => 60 - kept.length + at));
     expect(kept.length).toBeGreaterThan(30);
     expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -105,7 +110,14 @@ describe('lines', () => {
   });
 
   test('for people', () => {
-    const entry = { level: 'warn', time: '2026-11-22T03:00:00.000Z', msg: 'upload failed', run: 'r', ms: 5, err: { message: 'why' } };
+    const entry = {
+      level: 'warn',
+      time: '2026-11-22T03:00:00.000Z',
+      msg: 'upload failed',
+      run: 'r',
+      ms: 5,
+      err: { message: 'why' },
+    };
     expect(lineText(entry)).toMatch(/^\d\d:\d\d:\d\d warning: upload failed: why \(run=r ms=5\)\n$/);
     expect(lineText(entry, { clock: false })).toBe('warning: upload failed: why (run=r ms=5)\n');
     expect(lineText(parseLine('{"level":30,"time":0,"msg":"old"}')!, { date: true })).toMatch(/^19(70|69)-.* old\n$/);
@@ -120,14 +132,21 @@ describe('on stderr', () => {
     const log = await openLog(JSON.parse(process.argv[1]), { stderr: 'config' });
     log.warn({ run: 'r' }, 'careful'); log.debug('no');`;
   /** What a process prints whose stderr is a file, as it is for a service without a terminal. */
-  function printed(log: Record<string, unknown>, env: (stderr: { dev: number; ino: number }) => NodeJS.ProcessEnv): string {
+  function printed(
+    log: Record<string, unknown>,
+    env: (stderr: { dev: number; ino: number }) => NodeJS.ProcessEnv,
+  ): string {
     const file = join(folder, 'stderr');
     const fd = openSync(file, 'w');
     try {
-      const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', script, JSON.stringify(config(log))], {
-        stdio: ['ignore', 'ignore', fd],
-        env: { ...process.env, ...env(fstatSync(fd)) },
-      });
+      const { status } = spawnSync(
+        process.execPath,
+        ['--input-type=module', '-e', script, JSON.stringify(config(log))],
+        {
+          stdio: ['ignore', 'ignore', fd],
+          env: { ...process.env, ...env(fstatSync(fd)) },
+        },
+      );
       expect([status, readFileSync(file, 'utf8')]).toEqual([0, expect.any(String)]);
       return readFileSync(file, 'utf8');
     } finally {
@@ -136,7 +155,11 @@ describe('on stderr', () => {
   }
 
   test('JSON lines where nobody looks', () => {
-    expect(JSON.parse(printed({}, () => ({ JOURNAL_STREAM: '1:2' })))).toMatchObject({ level: 'warn', msg: 'careful', run: 'r' });
+    expect(JSON.parse(printed({}, () => ({ JOURNAL_STREAM: '1:2' })))).toMatchObject({
+      level: 'warn',
+      msg: 'careful',
+      run: 'r',
+    });
   });
 
   test('text with its level in the journal, or JSON where it is asked for', () => {
