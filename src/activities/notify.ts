@@ -8,19 +8,20 @@ import type { Host } from './host.js';
 import type { Trouble } from './outbox.js';
 import { isMessenger, redacted, type Told, tell, wants } from './tell.js';
 
-export type RunEvent = 'start' | 'success' | 'recovery' | 'warning' | 'failure' | 'auth';
+export type RunEvent = 'start' | 'success' | 'recovery' | 'anomaly' | 'warning' | 'failure' | 'auth';
 
 const unsentRetryMs = 15 * 60_000;
 
 /** The events a run stands for, the most telling last. `troubled`: something failed since the last success. */
 export function eventsOf(run: RunDocument, troubled: boolean): RunEvent[] {
   if (run.status === 'running') return ['start'];
+  const unusual: RunEvent[] = run.warnings.some(({ code }) => code === 'Anomaly') ? ['anomaly'] : [];
   if (run.status === 'failed' || run.status === 'partial') {
     const event = run.status === 'failed' ? 'failure' : 'warning';
-    return refusedBy(run).length > 0 ? [event, 'auth'] : [event];
+    return [...unusual, event, ...(refusedBy(run).length > 0 ? (['auth'] as const) : [])];
   }
   if (run.status !== 'succeeded') return [];
-  return troubled ? ['success', 'recovery'] : ['success'];
+  return ['success', ...(troubled ? (['recovery'] as const) : []), ...unusual];
 }
 
 /** What refused the run's credentials, by name. */
@@ -32,9 +33,9 @@ function refusedBy(run: RunDocument): string[] {
 }
 
 /** What makes two failures the same: what failed, not when or after how many bytes. */
-function kindOf(event: RunEvent, run: RunDocument): string {
+function kindOf(run: RunDocument): string {
   const places = notStored(run).map(({ name, status, error }) => `${name} ${status} ${codeOf(error ?? '')}`);
-  return [event, run.error?.code ?? '', ...places, run.files.unreadable > 0 ? 'unreadable' : ''].join('|');
+  return [run.status, run.error?.code ?? '', ...places, run.files.unreadable > 0 ? 'unreadable' : ''].join('|');
 }
 
 interface Planned {
@@ -55,7 +56,7 @@ function plan(host: Host, job: string, run: string, name: string): Planned | und
   const events = eventsOf(document, trouble !== undefined || previousFailed(host, document));
   if (failed) {
     const at = Date.parse(document.endedAt ?? document.startedAt);
-    trouble = outbox.fail(name, job, kindOf(events[0] ?? 'failure', document), run, at);
+    trouble = outbox.fail(name, job, kindOf(document), run, at);
   }
   const event = events.findLast((one) => wants(config, one));
   if (event === undefined) {
@@ -63,7 +64,7 @@ function plan(host: Host, job: string, run: string, name: string): Planned | und
     return undefined;
   }
   const repeated =
-    trouble === undefined || event === 'start' || event === 'success'
+    trouble === undefined || event === 'start' || event === 'success' || event === 'anomaly'
       ? null
       : { count: failed ? trouble.same : trouble.total, since: new Date(trouble.since).toISOString() };
   return { config, event, trouble, notification: runNotification(host.config.host, event, document, repeated) };
@@ -97,7 +98,7 @@ export async function notifyOne(
   if (host.outbox.wasSent(name, occasion)) return { sent: true, told: 'sent' };
   if (isFolded(config, event, trouble)) return { sent: false, told: 'folded' };
   const told = await tell(host, name, notification, signal);
-  settle(host, job, name, event);
+  settle(host, run, job, name);
   host.outbox.sent(name, [occasion], Date.now());
   return { sent: told === 'sent', told };
 }
@@ -105,14 +106,16 @@ export async function notifyOne(
 /** Whether a failure that repeats is not told this time. */
 function isFolded(config: NotifyConfig, event: RunEvent, trouble: Trouble | undefined): boolean {
   if (!isMessenger(config) || trouble === undefined || trouble.told === 0) return false;
-  if (event === 'start' || event === 'success' || event === 'recovery') return false;
+  if (event === 'start' || event === 'success' || event === 'recovery' || event === 'anomaly') return false;
   const { count, every } = config.repeat;
   return trouble.same - trouble.told < count && Date.now() - trouble.toldAt < every;
 }
 
-function settle(host: Host, job: string, name: string, event: RunEvent): void {
-  if (event === 'success' || event === 'recovery') host.outbox.recover(name, job);
-  else if (event !== 'start') host.outbox.told(name, job, Date.now());
+/** What was told, or will be, of a run counts for the next one. */
+function settle(host: Host, run: string, job: string, name: string): void {
+  const status = host.history.get(run)?.status;
+  if (status === 'succeeded') host.outbox.recover(name, job);
+  else if (status === 'failed' || status === 'partial') host.outbox.told(name, job, Date.now());
 }
 
 /** Records on the run that a notifier could not be reached, so that `runs show` tells; what it was to be told is sent later. */
@@ -125,7 +128,7 @@ export function noteUnsent(host: Host, run: string, name: string, reason: string
   const planned = plan(host, document.job, run, name);
   if (planned === undefined || !isMessenger(planned.config)) return;
   host.outbox.hold(name, redacted(planned.notification), 'unsent', Date.now() + unsentRetryMs);
-  settle(host, document.job, name, planned.event);
+  settle(host, run, document.job, name);
 }
 
 /** Records on the run what became of a notification that did not get through at first. */

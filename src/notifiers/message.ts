@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { NotifyEvent } from '../config/schema.js';
 import { humanBytes, humanDuration, plural } from '../format.js';
 import type { RunDocument } from '../run-document.js';
-import { nextStep, notStored } from './next-step.js';
+import { nextStep, notStored, unusualStep } from './next-step.js';
 import type { Digest, Missed, Notification, Severity } from './notifier.js';
 import { cut, utcTime } from './text.js';
 
@@ -76,7 +76,7 @@ export function runNotification(
     job: run.job,
     ...(event === 'start' ? { time: run.startedAt } : run.endedAt === null ? {} : { time: run.endedAt }),
     subject: `${run.job}: ${headline(event, run)}${timesText(event, repeated)}`,
-    next: event === 'start' ? null : nextStep(run),
+    next: event === 'start' ? null : event === 'anomaly' ? unusualStep(run) : nextStep(run),
     facts: factsOf(host, run),
     problems: problemsOf(run),
     run,
@@ -96,6 +96,8 @@ function headline(event: NotifyEvent, run: RunDocument): string {
       return `stored at ${run.destinations.map(({ name }) => name).join(', ')}`;
     case 'recovery':
       return 'recovered';
+    case 'anomaly':
+      return `UNUSUAL: ${cut(run.warnings.find(({ code }) => code === 'Anomaly')?.message ?? '', 150)}`;
     case 'auth':
       return `ACCESS DENIED${at}${count}`;
     case 'warning': {

@@ -35,3 +35,7 @@ export function nextStep(run: RunDocument): string | null {
     return `Let the worker's user read the files named below, or exclude them. \`holdfast runs show ${run.run}\` has all of them.`;
   return `\`holdfast runs show ${run.run}\` and \`holdfast logs ${run.run}\` say more.`;
 }
+
+/** What to do about a run that is unlike the ones before. */
+export const unusualStep = ({ job }: RunDocument): string =>
+  `Is this meant? \`holdfast stats ${job}\` shows the runs before. If retention is held: \`holdfast anomalies accept ${job}\` lets it go on.`;

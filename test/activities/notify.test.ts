@@ -100,6 +100,20 @@ describe('events', () => {
     expect((await tellOf(ended(run()))).told).toBe('unwanted');
   });
 
+  test('a run that is unlike the ones before; it is a success all the same', async () => {
+    open({ on: ['failure', 'recovery', 'anomaly'] });
+    await tellOf(ended(weak()));
+    later(1000);
+    const warnings = [{ code: 'Anomaly', message: 'files fell from 1200 to 3' }];
+    await tellOf(ended(run({ warnings })));
+    expect(receiver.json()).toMatchObject({ event: 'anomaly', subject: 'site: UNUSUAL: files fell from 1200 to 3' });
+    expect(receiver.json().next).toMatch(/^Is this meant\? /);
+    later(1000);
+    expect((await tellOf(ended(run()))).told).toBe('unwanted');
+    expect((await tellOf(ended(weak()))).told).toBe('sent');
+    expect(events()).toEqual(['failure', 'anomaly', 'failure']);
+  });
+
   test('a failure that happened before the notifier was there is recovered from too', async () => {
     open();
     ended(weak());
