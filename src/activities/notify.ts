@@ -24,12 +24,14 @@ export function eventsOf(run: RunDocument, troubled: boolean): RunEvent[] {
   return ['success', ...(troubled ? (['recovery'] as const) : []), ...unusual];
 }
 
+const refusals: readonly string[] = ['AuthDenied', 'AuthExpired'];
+
 /** What refused the run's credentials, by name. */
 function refusedBy(run: RunDocument): string[] {
   const names = notStored(run)
-    .filter(({ error }) => codeOf(error ?? '') === 'AuthDenied')
+    .filter(({ error }) => refusals.includes(codeOf(error ?? '')))
     .map(({ name }) => name);
-  return run.error?.code === 'AuthDenied' ? ['', ...names] : names;
+  return refusals.includes(run.error?.code ?? '') ? ['', ...names] : names;
 }
 
 /** What makes two failures the same: what failed, not when or after how many bytes. */

@@ -4,6 +4,8 @@ import type { RunDocument } from '../run-document.js';
 const steps: Readonly<Record<string, (name: string) => string>> = {
   AuthDenied: (name) =>
     `Renew or correct the credentials of ${name}; \`holdfast destinations test ${name}\` shows whether they work.`,
+  AuthExpired: (name) =>
+    `\`holdfast login ${name}\`, or put fresh credentials where the config points to; nothing has to be restarted.`,
   DestinationFull: (name) =>
     `Free some space at ${name}, or keep fewer snapshots; what it missed is delivered by itself.`,
   DestinationReadOnly: (name) =>

@@ -91,6 +91,17 @@ describe('events', () => {
     open();
     await tellOf(ended(failed()));
     expect(receiver.json()).toMatchObject({ event: 'auth', subject: 'site: ACCESS DENIED on offsite (2 of 3 stored)' });
+    later(1000);
+    const expired = {
+      name: 'drive',
+      status: 'missed',
+      packs: 0,
+      bytes: 0,
+      error: 'AuthExpired: the token is over',
+    } as const;
+    await tellOf(ended(failed({ status: 'partial', destinations: [...run().destinations, expired] })));
+    expect(receiver.json()).toMatchObject({ event: 'auth', subject: 'site: ACCESS DENIED on drive (3 of 4 stored)' });
+    expect(receiver.json().next).toMatch(/holdfast login drive/);
   });
 
   test('and a failure where nobody does', async () => {

@@ -765,7 +765,9 @@ describe('notifying', () => {
   test('a prune that fails is a warning', async () => {
     const document = await run({
       prune: async ({ destination }) =>
-        destination === 'nas' ? Promise.reject(final('DestinationFailed')) : { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 },
+        destination === 'nas'
+          ? Promise.reject(final('DestinationFailed'))
+          : { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 },
     });
     expect(document).toMatchObject({
       status: 'succeeded',
