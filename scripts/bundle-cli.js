@@ -19,6 +19,7 @@ const packages = [
   /^piscina$/,
   /^better-sqlite3$/,
   /^koffi$/,
+  /^nodemailer$/,
   /^zstd-napi/,
   /^node:/,
 ];
@@ -34,6 +35,7 @@ const kept = [
   'destinations/ftp.js',
   'config/redact.js',
   'errors.js',
+  'log-context.js',
 ].map((name) => path.join(dist, name));
 
 await rm(out, { recursive: true, force: true });

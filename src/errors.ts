@@ -48,6 +48,7 @@ export const errorCodes = [
   'ClockJumped',
   'PrivateKeyNeeded',
   'KeyMismatch',
+  'NotifyFailed',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 
@@ -77,6 +78,7 @@ const retryableCodes: ReadonlySet<ErrorCode> = new Set([
   'TemporalUnavailable',
   'Internal',
   'AuthExpired',
+  'NotifyFailed',
 ]);
 
 /** An error with a stable code, a message for people, and what to do next. */

@@ -1,4 +1,4 @@
-import { ApplicationFailure, Context } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { oneAtATime } from './alone.js';
@@ -11,6 +11,7 @@ import { type DeliverAnswer, deliver } from './deliver.js';
 import { type DumpAnswer, dumpDatabase, type ListAnswer, listDatabases } from './dump.js';
 import { asFailure } from './failures.js';
 import { type FinishRequest, finish } from './finish.js';
+import { guarded } from './guarded.js';
 import { heartbeating } from './heartbeat.js';
 import type { Host } from './host.js';
 import { type MergeAnswer, mergeManifests, prepareObjects } from './manifest.js';
@@ -18,7 +19,10 @@ import { noteUnsent, notifyOne } from './notify.js';
 import { type PruneAnswer, pruneDestination } from './prune.js';
 import { RunContext } from './run-context.js';
 import { type SnapshotAnswer, snapshot } from './snapshot.js';
+import type { Told } from './tell.js';
 import { TaskGroup } from './threads/pool.js';
+import { alertWatch } from './watch.js';
+import { createWatchActivities } from './watch-activities.js';
 
 /** What every activity of a backup is given: which run, and the signed input that started it. */
 export interface RunRef {
@@ -203,7 +207,7 @@ export function createBackupActivities(host: Host) {
       verifyInput(host.state, 'backup', request.input);
       contexts.get(request.run)?.ahead.stop();
       contexts.delete(request.run);
-      return alone(`${request.run} finish`, () =>
+      const document = await alone(`${request.run} finish`, () =>
         heartbeating(
           'done',
           undefined,
@@ -211,16 +215,27 @@ export function createBackupActivities(host: Host) {
           () => finish(host, request),
         ),
       );
+      await alertWatch(host.client, host.config.host);
+      return document;
     },
 
-    async notify(ref: RunRef & { name: string }): Promise<{ sent: boolean }> {
+    async notify(ref: RunRef & { name: string }): Promise<{ sent: boolean; told?: Told }> {
       verifyInput(host.state, 'backup', ref.input);
-      return notifyOne(host, ref.input.job, ref.run, ref.name, Context.current().cancellationSignal);
+      const answer = await notifyOne(host, ref.input.job, ref.run, ref.name, Context.current().cancellationSignal);
+      if (answer.told === 'held') await alertWatch(host.client, host.config.host);
+      return answer;
+    },
+
+    /** Whom the job notifies, as the config says now. */
+    async jobNotifiers(ref: RunRef): Promise<string[]> {
+      verifyInput(host.state, 'backup', ref.input);
+      return host.config.jobs[ref.input.job]?.notify ?? [];
     },
 
     async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {
       verifyInput(host.state, 'backup', ref.input);
       noteUnsent(host, ref.run, ref.name, ref.reason);
+      await alertWatch(host.client, host.config.host);
     },
 
     async deliver(input: DeliverInput): Promise<DeliverAnswer> {
@@ -237,7 +252,7 @@ export function createBackupActivities(host: Host) {
       return { ...fields, sig: signInput(host.state, 'deliver', fields) };
     },
   };
-  return guarded(activities);
+  return { ...guarded(host, activities), ...createWatchActivities(host) };
 }
 
 /** A file of the spool that is not there is a spool that is lost, wherever that shows. */
@@ -248,27 +263,3 @@ function orSpoolLost(error: unknown, folder: string): unknown {
 }
 
 export type BackupActivities = ReturnType<typeof createBackupActivities>;
-
-/** Every error leaves as a typed, redacted failure. */
-function guarded<T extends Record<string, (...args: never[]) => Promise<unknown>>>(activities: T): T {
-  const wrapped = Object.entries(activities).map(([name, run]) => [
-    name,
-    async (...args: never[]): Promise<unknown> => {
-      try {
-        return await run(...args);
-      } catch (error) {
-        const failure = asFailure(error);
-        // What nobody foresaw is tried again for half an hour, not for ever.
-        if (
-          failure instanceof ApplicationFailure &&
-          failure.type === 'Internal' &&
-          Context.current().info.attempt > 60
-        ) {
-          throw ApplicationFailure.nonRetryable(failure.message, failure.type);
-        }
-        throw failure;
-      }
-    },
-  ]);
-  return Object.fromEntries(wrapped) as T;
-}

@@ -46,6 +46,8 @@ export type BeginAnswer =
       notify: string[];
       /** Sources that are databases, to be dumped before the snapshot: their numbers and names. */
       dumps?: { source: number; name: string }[];
+      /** Those of them that want to hear of the start; left out: none does. */
+      notifyStart?: string[];
     };
 
 /** Takes the job's lock, freezes the config, looks at what every destination holds now, and decides what this run builds on. */
@@ -368,8 +370,9 @@ function asHoldfast(error: unknown): HoldfastError {
 }
 
 function answer(context: RunContext): BeginAnswer {
-  const { begun, job } = context;
+  const { begun, job, config } = context;
   const dumps = job.sources.flatMap(({ type, name }, source) => (type === 'files' ? [] : [{ source, name }]));
+  const notifyStart = job.notify.filter((name) => config.notify[name]?.on.some((event) => event === 'start'));
   return {
     state: 'started',
     snapshot: begun.snapshot,
@@ -383,6 +386,7 @@ function answer(context: RunContext): BeginAnswer {
     retention: job.retention !== undefined,
     notify: job.notify,
     ...(dumps.length === 0 ? {} : { dumps }),
+    ...(notifyStart.length === 0 ? {} : { notifyStart }),
   };
 }
 

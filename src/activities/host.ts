@@ -15,11 +15,14 @@ import { type KeyFile, unlock } from '../repository/keys.js';
 import { type RsaPrivateKey, type RsaPublicKey, readPrivateKey, readPublicKey } from '../repository/rsa.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { History } from './history.js';
+import { Outbox } from './outbox.js';
 import { TaskGroup } from './threads/pool.js';
 
 /** What every activity of this host shares: config, catalogs, open destinations, unlocked keys. */
 export class Host {
   readonly history: History;
+  /** What notifiers have told and are about to tell. */
+  readonly outbox: Outbox;
   private readonly opened = new Map<string, { config: string; destination: Promise<Destination> }>();
   private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
   private readonly catalogs = new Map<string, Catalog>();
@@ -32,6 +35,7 @@ export class Host {
     readonly log: Logger,
   ) {
     this.history = new History(this.config.state);
+    this.outbox = new Outbox(this.config.state);
   }
 
   get config(): Config {
@@ -204,6 +208,7 @@ export class Host {
     }
     for (const catalog of this.catalogs.values()) catalog.close();
     this.history.close();
+    this.outbox.close();
   }
 }
 

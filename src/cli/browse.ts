@@ -15,7 +15,7 @@ export async function browse<T>(
     import('../control/browse.js'),
     import('../control/log.js'),
   ]);
-  const log = await openLog(loaded.config.state, { stderr: 'silent' });
+  const log = await openLog(loaded.config, { stderr: 'silent' });
   return withBrowser(loaded, job, { sync: !options.offline, log }, async (browser) => {
     for (const { message } of browser.warnings) context.warn(message);
     return action(browser);

@@ -45,6 +45,8 @@ export const commands: readonly CommandEntry[] = [
     summary: 'rebuild a lost host’s config from its backups',
     load: () => import('./commands/recover.js'),
   },
+  { name: 'logs', summary: 'show what the workers log', load: () => import('./commands/logs.js') },
+  { name: 'notify', summary: 'list and test notifiers', load: () => import('./commands/notify.js') },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

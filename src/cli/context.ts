@@ -69,7 +69,7 @@ export function makeContext(given: Partial<GlobalOptions>, output: Output): Cont
     async load() {
       const { findConfig, loadConfig } = await import('../config/load.js');
       const loaded = loadConfig(findConfig(options.config));
-      output.logFile = logPath(loaded.config.state);
+      output.logFile = join(loaded.config.log.path, 'holdfast.log');
       for (const warning of loaded.warnings) {
         if (!options.quiet) context.warn(`${warning.path === undefined ? '' : `${warning.path}: `}${warning.message}`);
       }
@@ -82,9 +82,4 @@ export function makeContext(given: Partial<GlobalOptions>, output: Output): Cont
     },
   };
   return context;
-}
-
-/** The worker's log. */
-export function logPath(stateDir: string): string {
-  return join(stateDir, 'logs', 'holdfast.log');
 }

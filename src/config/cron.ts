@@ -53,6 +53,31 @@ export function cronInterval(text: string): number | undefined {
   return least * 60_000;
 }
 
+/** Milliseconds of the longest time from one firing to the next, within four years and but for clock changes; undefined when it is not valid. */
+export function cronLongestGap(text: string): number | undefined {
+  const parsed = parseCron(text);
+  if (typeof parsed === 'string') return undefined;
+  const [minutes = [], hours = [], days = [], inMonths = [], weekdays = []] = parsed;
+  const times = hours.flatMap((hour) => minutes.map((minute) => hour * 60 + minute)).sort((a, b) => a - b);
+  const first = times[0] ?? 0;
+  let longest = Math.max(0, ...times.slice(1).map((time, at) => time - (times[at] ?? 0)));
+  let last: number | undefined;
+  // 2023 to 2028: two leap years' distance, so that the 29th of February is there twice.
+  for (let at = Date.UTC(2023, 0, 1); at < Date.UTC(2029, 0, 1); at += 86_400_000) {
+    const day = new Date(at);
+    const weekday = day.getUTCDay();
+    const fires =
+      days.includes(day.getUTCDate()) &&
+      inMonths.includes(day.getUTCMonth() + 1) &&
+      (weekdays.includes(weekday) || (weekday === 0 && weekdays.includes(7)));
+    if (!fires) continue;
+    const begins = at / 60_000 + first;
+    if (last !== undefined) longest = Math.max(longest, begins - last);
+    last = at / 60_000 + (times.at(-1) ?? 0);
+  }
+  return longest * 60_000;
+}
+
 /** Whether both days of the month and weekdays are restricted: Temporal then asks for both, where cron asks for either. */
 export function cronRestrictsBothDays(text: string): boolean {
   const expression = splitCron(text).expression;

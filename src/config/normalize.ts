@@ -16,6 +16,7 @@ export function normalize(parsed: ParsedConfig): Config {
     ...(parsed.encryption === undefined ? {} : { encryption: parsed.encryption }),
     destinations: parsed.destinations,
     notify: parsed.notify,
+    log: { ...parsed.log, path: parsed.log.path ?? join(state, 'logs') },
     jobs: Object.fromEntries(Object.entries(parsed.jobs).map(([name, job]) => [name, normalizeJob(job)])),
   };
 }

@@ -3,6 +3,8 @@ import { cronProblem, splitCron } from './cron.js';
 import { duration, name, path, plainText, secret, size, text } from './fields.js';
 import { destinationSchema } from './schema-destinations.js';
 import { encryptionSchema } from './schema-encryption.js';
+import { expectSchema } from './schema-expect.js';
+import { logSchema } from './schema-log.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
 import { type detectFields, sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
@@ -10,9 +12,7 @@ import { timezoneProblem } from './timezone.js';
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
-export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
-  ['notify', ['email']],
-]);
+export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map();
 
 const spoolSchema = z
   .strictObject({
@@ -209,6 +209,7 @@ const jobSchema = z
       .array(name(), { error: 'expected a list of names of notifiers' })
       .prefault([])
       .describe('Names of notifiers; the log is always written.'),
+    expect: expectSchema,
   })
   .describe('What to back up, where to and when.');
 
@@ -232,6 +233,7 @@ export const configSchema = z
       .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one destination' })
       .describe('Places that keep repositories, by name.'),
     notify: named(notifySchema, 'notifiers').prefault({}).describe('Who hears of runs, by name.'),
+    log: logSchema,
     jobs: named(jobSchema, 'jobs')
       .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one job' })
       .describe('The backup jobs, by name.'),
@@ -255,6 +257,10 @@ export type LocalDestinationConfig = Extract<DestinationConfig, { type: 'local' 
 export type S3DestinationConfig = Extract<DestinationConfig, { type: 's3' }>;
 export type NotifyConfig = ParsedConfig['notify'][string];
 export type WebhookConfig = Extract<NotifyConfig, { type: 'webhook' }>;
+export type EmailConfig = Extract<NotifyConfig, { type: 'email' }>;
+/** A notifier that writes messages, and so has quiet hours, digests and folding. */
+export type MessengerConfig = Exclude<NotifyConfig, { type: 'healthchecks' | 'uptimekuma' }>;
+export type LogConfig = ParsedConfig['log'] & { path: string };
 export type NotifyEvent = (typeof notifyEvents)[number];
 export type DetectField = (typeof detectFields)[number];
 
@@ -291,5 +297,6 @@ export interface Config {
   encryption?: EncryptionConfig;
   destinations: Record<string, DestinationConfig>;
   notify: Record<string, NotifyConfig>;
+  log: LogConfig;
   jobs: Record<string, JobConfig>;
 }

@@ -20,6 +20,10 @@ const sensitiveNames: ReadonlySet<string> = new Set([
   'credentials',
   'appSecret',
   'refreshToken',
+  'smtp',
+  'token',
+  'topic',
+  'userKey',
 ]);
 
 /** Whether the value at this path of a config (`['encryption', 'passphrase']`) is a secret. */

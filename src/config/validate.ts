@@ -209,6 +209,16 @@ function checkUse(config: Config, report: Report): void {
     if (!jobs.some((job) => job.notify.includes(name)))
       report.warn('NotifyUnused', ['notify', name], 'no job notifies this one');
   }
+  for (const [name, notifier] of Object.entries(config.notify)) {
+    if ('digest' in notifier && notifier.digest === undefined && notifier.on.includes('digest'))
+      report.warn('DigestUnset', ['notify', name, 'on'], 'names digest, but `digest` does not say when; none is sent');
+    if (notifier.type === 'email' && /^smtp:/i.test(notifier.smtp) && notifier.startTls !== 'required')
+      report.warn(
+        'PlainSmtp',
+        ['notify', name, 'startTls'],
+        'mails and the password may go over the network in the clear',
+      );
+  }
 }
 
 function checkJob(name: string, job: JobConfig, config: Config, report: Report): void {

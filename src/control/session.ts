@@ -110,7 +110,7 @@ function makeSession(
 ): Session {
   let log = options.workerLog === undefined ? undefined : Promise.resolve(options.workerLog);
   const openOnce = () => {
-    log ??= openLog(loaded.config.state, {
+    log ??= openLog(loaded.config, {
       stderr: options.verbose ? 'info' : 'silent',
       debug: options.verbose ?? false,
     });

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
 import { sweepSpool } from '../activities/begin.js';
 import type { Host } from '../activities/host.js';
+import { alertWatch } from '../activities/watch.js';
 import { backupIdPrefix, controlQueue, deliverId, workerLost } from '../workflows/types.js';
 
 /** PENDING_ACTIVITY_STATE_STARTED */
@@ -54,6 +55,7 @@ export async function reviveRuns(host: Host, client: Client, log: Logger): Promi
       })
       .catch((error: unknown) => log.debug({ err: error, job, destination }, 'a delivery runs already'));
   }
+  await alertWatch(client, host.config.host);
   await sweepSpool(host, (run) => host.history.isOwed(run));
 }
 

@@ -10,6 +10,7 @@ import { clearAbandonedDumps } from '../activities/dump.js';
 import { Host } from '../activities/host.js';
 import { clearAbandonedRestores } from '../activities/restore-database.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
+import { createControlActivities } from '../activities/watch-activities.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
@@ -50,7 +51,11 @@ export function installRuntime(log: Logger): void {
   if (installed) return;
   installed = true;
   tuneAllocator();
-  Runtime.install({ logger: temporalLogger(log), shutdownSignals: [] });
+  Runtime.install({
+    logger: temporalLogger(log),
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+  });
 }
 
 const namespaceOf = (client: Client): string => client.options.namespace;
@@ -82,6 +87,8 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
       await Worker.create({
         ...common,
         ...workflowSource(),
+        activities: createControlActivities(host),
+        maxConcurrentActivityTaskExecutions: 4,
         taskQueue: controlQueue,
         maxCachedWorkflows: 50,
         // After a crash, what the dead worker's cache was to answer waits this long.

@@ -48,7 +48,12 @@ export function activitiesOf(host: string) {
       startToCloseTimeout: '30s',
       retry: { initialInterval: '1s', backoffCoefficient: 3, maximumInterval: '1m', maximumAttempts: 5 },
     }).notify,
+    notifyStart: on({
+      startToCloseTimeout: '30s',
+      retry: { initialInterval: '1s', backoffCoefficient: 3, maximumAttempts: 3 },
+    }).notify,
     noteUnsent: quick.noteUnsent,
+    jobNotifiers: quick.jobNotifiers,
     deliver: on({ ...sending, retry: once }).deliver,
   };
 }

@@ -83,11 +83,14 @@ class BackupRun {
   private minimum = 1;
   private retention = false;
   private notifiers: string[] = [];
+  private begun = false;
   private status: RunStatus = 'running';
   private dumps: { source: number; name: string }[] = [];
   private dumpWarnings: Warning[] = [];
   private failedSources: { name: string; code: string; message: string }[] = [];
   private readonly warnings: Warning[];
+  /** Telling that the run began, which the rest of it does not wait for. */
+  private announced: Promise<void> | undefined;
   /** The id of the snapshot that the spool holds. */
   private snapshot: string | undefined;
 
@@ -184,6 +187,8 @@ class BackupRun {
     this.retention = answer.retention;
     this.notifiers = answer.notify;
     this.dumps = answer.dumps ?? [];
+    this.begun = true;
+    if (this.input.carried === undefined) this.announced ??= this.announce(answer.notifyStart ?? []);
     this.enter('snapshot');
     return undefined;
   }
@@ -292,6 +297,7 @@ class BackupRun {
     // A request to cancel the run reaches the batches first; none of them may swallow it.
     if (CancellationScope.current().consideredCancelled) await sleep(0);
     if (next < this.batches) {
+      await this.announced;
       await condition(allHandlersFinished);
       await continueAsNew<typeof backup>({
         ...this.input,
@@ -478,6 +484,9 @@ class BackupRun {
 
   /** Runs in a scope that nobody cancels. */
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
+    // Whoever watches pings has to hear of the start before the end.
+    await this.announced;
+    if (end.status === 'failed' && !this.begun) await this.askNotifiers();
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
     this.warnings.push(...this.dumpWarnings);
@@ -537,6 +546,31 @@ class BackupRun {
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `backup of ${input.job} on ${input.host}, triggered while another one ran`,
     });
+  }
+
+  /** Tells that the run began; that somebody could not be reached is a warning of it. */
+  private async announce(names: string[]): Promise<void> {
+    await CancellationScope.nonCancellable(async () => {
+      for (const name of names) {
+        try {
+          await this.activities.notifyStart.executeWithOptions({ summary: `${name}, of the start` }, [
+            { ...this.ref, name },
+          ]);
+        } catch (error) {
+          const reason = reasonOf(error).message.slice(0, 300);
+          this.warnings.push({
+            code: 'NotifyFailed',
+            message: `notifier ${name} could not be reached at the start: ${reason}`,
+          });
+        }
+      }
+    });
+  }
+
+  /** A run that could not even begin, such as for want of a passphrase, has not been told whom to notify. */
+  private async askNotifiers(): Promise<void> {
+    if (!patched('ask-notifiers')) return;
+    this.notifiers = await this.activities.jobNotifiers(this.ref).catch(() => []);
   }
 
   private async notify(): Promise<void> {

@@ -4,3 +4,4 @@ export { check } from './check.js';
 export { deliver } from './deliver.js';
 export { prune } from './prune.js';
 export { restore } from './restore.js';
+export { watch } from './watch.js';

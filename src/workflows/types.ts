@@ -1,6 +1,8 @@
 /** Names and shapes that workflows, activities and the CLI share. No code that runs. */
+import type { DestinationState, RunDocument, RunStatus, Warning } from '../run-document.js';
 
-export type RunStatus = 'queued' | 'running' | 'paused' | 'succeeded' | 'partial' | 'failed' | 'cancelled' | 'skipped';
+export type { DestinationState, RunDocument, RunStatus, Warning };
+
 export const closedStatuses: readonly RunStatus[] = ['succeeded', 'partial', 'failed', 'cancelled', 'skipped'];
 
 export type Phase =
@@ -63,8 +65,6 @@ export interface Totals {
   storedBytes: number;
 }
 
-export type DestinationState = 'pending' | 'stored' | 'missed' | 'healed' | 'failed';
-
 export interface DestinationProgress {
   name: string;
   state: DestinationState;
@@ -87,31 +87,6 @@ export interface BackupStatusAnswer {
   destinations: DestinationProgress[];
   startedAt: string;
   message?: string;
-}
-
-export interface Warning {
-  code: string;
-  message: string;
-  path?: string;
-}
-
-/** `backup --json`: one run's document. */
-export interface RunDocument {
-  run: string;
-  job: string;
-  snapshot: string | null;
-  status: RunStatus;
-  mode: 'full' | 'differential' | 'incremental' | null;
-  files: { total: number; new: number; changed: number; unreadable: number };
-  bytes: { source: number; read: number; new: number; stored: number };
-  destinations: { name: string; status: DestinationState; packs: number; bytes: number; error: string | null }[];
-  warnings: Warning[];
-  startedAt: string;
-  endedAt: string | null;
-  durationMs: number | null;
-  /** For `skipped`: the run this one gave way to. */
-  joined?: string;
-  error?: { code: string; message: string; hint?: string };
 }
 
 export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger' } as const;

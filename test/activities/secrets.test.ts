@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type * as ConfigModule from '../../src/config/load.js';
+import type * as ApplyModule from '../../src/control/apply.js';
 import type * as BackupModule from '../../src/control/backup.js';
 import type * as LogModule from '../../src/control/log.js';
 import type * as SessionModule from '../../src/control/session.js';
@@ -14,6 +15,8 @@ import { snapshotIdOf } from '../../src/repository/layout.js';
 import { rootLimit } from '../../src/repository/root.js';
 import { Store } from '../../src/repository/store.js';
 import type { RunDocument } from '../../src/workflows/types.js';
+import { MailServer } from '../support/mail-server.js';
+import { Receiver } from '../support/receiver.js';
 
 const built = <T>(file: string): Promise<T> =>
   import(pathToFileURL(path.resolve(import.meta.dirname, '../../dist', file)).href) as Promise<T>;
@@ -28,6 +31,9 @@ const secrets = {
   hookSecret: 'PLANTED-hook-signing-secret',
   header: 'Bearer PLANTED-header-value',
   command: 'PLANTED-by-a-command',
+  smtpPassword: 'PLANTED-p@ss/word&of-smtp',
+  botToken: '12345:PLANTED-bot-token',
+  topic: 'PLANTED-topic',
 };
 const forms = Object.values(secrets).flatMap((secret) => [
   secret,
@@ -37,6 +43,8 @@ const forms = Object.values(secrets).flatMap((secret) => [
 const found = (text: string): string[] => [...forms, 'PLANTED'].filter((form) => text.includes(form));
 
 let folder: string;
+let receiver: Receiver;
+let mailServer: MailServer;
 let document: RunDocument;
 const said = { stderr: '', argv: new Set<string>(), histories: [] as string[], heartbeats: [] as string[] };
 const at = (...names: string[]): string => path.join(folder, ...names);
@@ -63,6 +71,12 @@ function commandLines(): string[] {
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'holdfast-secrets-'));
+  receiver = await Receiver.start();
+  // Both say what they were sent: that comes back in errors.
+  receiver.answer = ({ url, body }) =>
+    url.startsWith('/good') ? { status: 200 } : { status: 404, body: `unknown: ${url} ${body.slice(0, 60)}` };
+  const plainAuth = { allowInsecureAuth: true, disabledCommands: ['STARTTLS'], user: 'backup', password: 'another' };
+  mailServer = await MailServer.start(plainAuth);
   mkdirSync(at('source'));
   for (let i = 0; i < 20; i++) writeFileSync(at('source', `f${i}`), `content ${i}`);
   writeFileSync(at('token'), `${secrets.sessionToken}\n`, { mode: 0o600 });
@@ -105,22 +119,35 @@ beforeAll(async () => {
         headers: { authorization: secrets.header },
         on: ['success', 'failure', 'warning'],
       },
+      good: { type: 'webhook', url: `${receiver.url}/good/${secrets.hookPath}`, on: ['start', 'warning', 'missed'] },
+      mail: {
+        type: 'email',
+        smtp: `smtp://backup:${encodeURIComponent(secrets.smtpPassword)}@127.0.0.1:${mailServer.port}`,
+        startTls: 'off',
+        from: 'a@example.com',
+        to: ['b@example.com'],
+      },
+      bot: { type: 'telegram', server: receiver.url, token: secrets.botToken, chat: '1' },
+      push: { type: 'ntfy', server: receiver.url, topic: secrets.topic },
     },
     jobs: {
       site: {
         sources: [{ type: 'files', name: 'www', paths: [at('source')] }],
         destinations: ['nas', 'cloud', 'broken'],
-        notify: ['hook'],
+        notify: ['good', 'mail', 'bot', 'push', 'hook'],
+        schedule: { every: '1d' },
+        expect: { within: '2s' },
       },
     },
   };
   writeFileSync(at('holdfast.json'), JSON.stringify(config), { mode: 0o600 });
 
-  const [{ loadConfig }, { openSession }, { startBackup }, { openLog }] = await Promise.all([
+  const [{ loadConfig }, { openSession }, { startBackup }, { openLog }, { applyConfig }] = await Promise.all([
     built<typeof ConfigModule>('config/load.js'),
     built<typeof SessionModule>('control/session.js'),
     built<typeof BackupModule>('control/backup.js'),
     built<typeof LogModule>('control/log.js'),
+    built<typeof ApplyModule>('control/apply.js'),
   ]);
   const loaded = loadConfig(at('holdfast.json'));
   const write = process.stderr.write.bind(process.stderr);
@@ -132,7 +159,7 @@ beforeAll(async () => {
     for (const line of commandLines()) said.argv.add(line);
   }, 100);
   try {
-    const workerLog = await openLog(loaded.config.state, { stderr: 'debug', debug: true });
+    const workerLog = await openLog(loaded.config, { stderr: 'debug', debug: true });
     const tell = (text: string): void => {
       said.stderr += text;
     };
@@ -143,6 +170,7 @@ beforeAll(async () => {
       workerLog,
     });
     try {
+      await applyConfig(session);
       const { run } = await startBackup(session, 'site');
       const { client } = session.temporal;
       const handle = client.workflow.getHandle<() => Promise<RunDocument>>(run);
@@ -161,7 +189,9 @@ beforeAll(async () => {
           ) === true
         );
       };
-      while (!(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
+      // And the watch has told of the miss.
+      const missed = (): boolean => receiver.received.some(({ body }) => body.includes('"event":"missed"'));
+      while (!missed() || !(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
       clearInterval(beats);
       document = (await documentSoFar(run)) as RunDocument;
       for await (const execution of client.workflow.list()) {
@@ -180,7 +210,8 @@ beforeAll(async () => {
     process.stderr.write = write;
   }
 });
-afterAll(() => {
+afterAll(async () => {
+  await Promise.all([receiver.stop(), mailServer.stop()]);
   delete process.env.HOLDFAST_TEST_ACCESS_KEY;
   rmSync(folder, { recursive: true, force: true });
 });
@@ -212,7 +243,13 @@ test('the run went as planned: one destination stored, two missed, the notifier 
     ['cloud', 'missed'],
     ['broken', 'missed'],
   ]);
-  expect(said.histories.length).toBeGreaterThanOrEqual(1);
+  expect(said.histories.length).toBeGreaterThanOrEqual(2);
+  const unsent = document.warnings.filter(({ code }) => code === 'NotifyFailed').map(({ message }) => message);
+  expect(unsent).toEqual([
+    expect.stringMatching(/^notifier mail .*refused the login.*wrong: backup \*\*\*/),
+    expect.stringMatching(/^notifier bot .*answered 404: unknown: .*\*\*\*/),
+    expect.stringMatching(/^notifier push .*answered 404.*\*\*\*/),
+  ]);
   expect(said.argv.size).toBeGreaterThan(0);
   expect([...said.argv].some((line) => line.includes('say'))).toBe(true);
 });
@@ -233,6 +270,14 @@ test('nor does the document of the run, the log, stderr or any command line', ()
   expect(log.length).toBeGreaterThan(0);
   expect(found(log)).toEqual([]);
   expect([...said.argv].flatMap(found)).toEqual([]);
+});
+
+test('nor what was told, of the start, the end and the miss', () => {
+  const told = receiver.received.filter(({ url }) => url.startsWith('/good'));
+  expect(told.map(({ headers }) => headers['x-holdfast-event']).sort()).toEqual(['missed', 'start', 'warning']);
+  for (const { body } of told) expect(found(body)).toEqual([]);
+  // What the others were to be told holds their own secrets only where it has to.
+  for (const { body } of receiver.received) expect(found(body.replace(secrets.topic, ''))).toEqual([]);
 });
 
 test('nor anything that is left in state and spool', () => {

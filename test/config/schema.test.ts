@@ -23,6 +23,12 @@ test('defaults', () => {
       s3: { type: 's3', bucket: 'b', prefix: '', giveUpAfter: 300_000 },
     },
     notify: {},
+    log: {
+      level: 'info',
+      path: '/nonexistent/xdg/holdfast/logs',
+      rotate: { size: 10_000_000, count: 5 },
+      format: 'auto',
+    },
     jobs: {
       site: {
         sources: [
@@ -156,11 +162,6 @@ describe('refused', () => {
       'a planned destination',
       destination({ type: 'dropbox' }),
       "destinations.nas.type: type 'dropbox' is not available in this version; available: local, s3, sftp, ftp",
-    ],
-    [
-      'a planned notifier',
-      hook({ type: 'email' }),
-      "notify.hook.type: type 'email' is not available in this version; available: webhook",
     ],
     ['an unknown type', destination({ type: 's4' }), "destinations.nas.type: unknown type 's4'; available: local, s3"],
     ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3'],
@@ -312,7 +313,7 @@ describe('refused', () => {
     [
       'a bad event',
       hook({ on: ['sucess'] }),
-      `notify.hook.on[0]: expected 'success', 'failure', 'warning', 'recovery' or 'start', found "sucess"; did you mean 'success'?`,
+      `notify.hook.on[0]: expected 'success', 'failure', 'warning', 'recovery', 'start', 'missed', 'anomaly', 'drill', 'auth' or 'digest', found "sucess"; did you mean 'success'?`,
     ],
     ['a header with a line break', hook({ headers: { A: 'x\r\nB: y' } }), 'notify.hook.headers.A: must be one line'],
     [

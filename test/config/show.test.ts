@@ -30,6 +30,7 @@ test('defaults filled in, as it would be written', () => {
     encryption: { passphrase: ref('env:HOLDFAST_TEST') },
     destinations: { nas: { type: 'local', path: '/nonexistent/nas', presence: 'required', giveUpAfter: '5m' } },
     notify: {},
+    log: { level: 'info', path: '/nonexistent/state/logs', rotate: { size: '10MB', count: 5 }, format: 'auto' },
     jobs: {
       site: {
         sources: [

@@ -766,6 +766,47 @@ describe('notifying', () => {
     expect(calls.log.slice(-2)).toEqual(['finish failed', 'notify ops']);
   });
 
+  test('tells of a run that could not begin', async () => {
+    await run({ begin: async () => Promise.reject(final('SecretMissing')) });
+    expect(calls.log).toEqual(['begin', 'jobNotifiers', 'finish failed', 'notify ops']);
+  });
+
+  test('of the start, where somebody asks for it, once and before the end', async () => {
+    const answer = started({ notify: ['ops', 'ping'], notifyStart: ['ping'] });
+    let lost = true;
+    const document = await run(
+      {
+        begin: async () => answer,
+        snapshot: async () => {
+          if (lost) {
+            lost = false;
+            throw final('SpoolLost');
+          }
+          return planOf(2);
+        },
+      },
+      2,
+      'start-told',
+    );
+    expect(document.status).toBe('succeeded');
+    expect(count('notify ping')).toBe(2);
+    expect(calls.log.indexOf('notify ping')).toBeLessThan(calls.log.indexOf('finish succeeded'));
+    expect(calls.log.slice(-2)).toEqual(['notify ops', 'notify ping']);
+  });
+
+  test('a start that cannot be told is a warning', async () => {
+    const document = await run({
+      begin: async () => started({ notify: [], notifyStart: ['ping'] }),
+      notify: async () => Promise.reject(final('NotifyFailed')),
+    });
+    expect(document).toMatchObject({
+      status: 'succeeded',
+      warnings: [
+        { code: 'NotifyFailed', message: 'notifier ping could not be reached at the start: NotifyFailed for a test' },
+      ],
+    });
+  });
+
   test('a prune that fails is a warning', async () => {
     const document = await run({
       prune: async ({ destination }) =>

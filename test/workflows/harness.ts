@@ -1,6 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import {
@@ -14,6 +14,7 @@ import {
 import type { BackupActivities } from '../../src/activities/backup.js';
 import type { BeginAnswer } from '../../src/activities/begin.js';
 import type { FinishRequest } from '../../src/activities/finish.js';
+import type { ControlActivities } from '../../src/activities/watch-activities.js';
 import { type BackupInput, controlQueue, hostQueue, type RunDocument } from '../../src/workflows/types.js';
 import { startTestTemporal, type TestTemporal } from '../support/temporal.js';
 
@@ -102,6 +103,18 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return { sent: true };
     },
     async noteUnsent() {},
+    async jobNotifiers() {
+      return ['ops'];
+    },
+    async observe() {
+      return { jobs: [], flushAt: null };
+    },
+    async flush() {
+      return { sent: 0, failed: 0 };
+    },
+    async tellNotice() {
+      return 'sent';
+    },
     async deliver() {
       return { delivered: [], left: 0 };
     },
@@ -156,30 +169,41 @@ export function documentOf(request: FinishRequest): RunDocument {
   };
 }
 
+let installed = false;
+
 export class Harness {
   private runs = 0;
-  private readonly controlling: Promise<void>;
+  private controlling: Promise<void>;
 
   private constructor(
     readonly temporal: TestTemporal,
     private readonly native: NativeConnection,
     readonly workflowBundle: WorkflowBundleWithSourceMap,
-    private readonly control: Worker,
+    private control: Worker,
+    private readonly makeControl: () => Promise<Worker>,
   ) {
     this.controlling = control.run();
   }
 
-  static async start(): Promise<Harness> {
-    Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-    const [temporal, workflowBundle] = await Promise.all([startTestTemporal(), bundle()]);
+  /** @param control the activities of the control role's worker. */
+  static async start(
+    control: ControlActivities = { pausedJobs: async () => [], tellElsewhere: async () => [] },
+    made: Promise<WorkflowBundleWithSourceMap> = bundle(),
+  ): Promise<Harness> {
+    if (!installed) Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
+    installed = true;
+    const [temporal, workflowBundle] = await Promise.all([startTestTemporal(), made]);
     const native = await NativeConnection.connect({ address: temporal.server.address });
-    const control = await Worker.create({
-      connection: native,
-      identity: 'worker',
-      workflowBundle,
-      taskQueue: controlQueue,
-    });
-    return new Harness(temporal, native, workflowBundle, control);
+    const make = (): Promise<Worker> =>
+      Worker.create({
+        connection: native,
+        identity: 'worker',
+        workflowBundle,
+        activities: control,
+        taskQueue: controlQueue,
+        stickyQueueScheduleToStartTimeout: '500ms',
+      });
+    return new Harness(temporal, native, workflowBundle, await make(), make);
   }
 
   async stop(): Promise<void> {
@@ -197,17 +221,33 @@ export class Harness {
     // Each scenario has a host of its own, so that none takes another's tasks.
     const own = `${host}${this.runs === 0 ? '' : `-${this.runs}`}`;
     this.runs++;
-    const common = { connection: this.native, identity: 'worker', shutdownGraceTime: '1s' };
-    const worker = await Worker.create({ ...common, activities, taskQueue: hostQueue(own) });
-    const running = worker.run();
-    try {
-      return await work((change = {}) =>
+    return this.serve(own, activities, () =>
+      work((change = {}) =>
         this.temporal.client.workflow.start<Backup>('backup', {
           workflowId: `backup/${own}/site/${this.runs}`,
           taskQueue: controlQueue,
           args: [{ ...input, host: own, ...change }],
         }),
-      );
+      ),
+    );
+  }
+
+  /** Runs no workflow for so long. */
+  async pauseControl(ms: number): Promise<void> {
+    this.control.shutdown();
+    await this.controlling;
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    this.control = await this.makeControl();
+    this.controlling = this.control.run();
+  }
+
+  /** Takes a host's work with these activities for as long as `work` takes. */
+  async serve<T>(own: string, activities: Mocks, work: () => Promise<T>): Promise<T> {
+    const common = { connection: this.native, identity: 'worker', shutdownGraceTime: '1s' };
+    const worker = await Worker.create({ ...common, activities, taskQueue: hostQueue(own) });
+    const running = worker.run();
+    try {
+      return await work();
     } finally {
       worker.shutdown();
       await running;
@@ -233,6 +273,27 @@ export function bundle(
   source = new URL('../../src/workflows/index.ts', import.meta.url),
 ): Promise<WorkflowBundleWithSourceMap> {
   return bundleWorkflowCode({ workflowsPath: fileURLToPath(source), logger: new DefaultLogger('ERROR') });
+}
+
+/** The bundle of the workflows after edits of one of their files; copies go below `folder`. */
+export async function editedBundle(
+  folder: string,
+  name: string,
+  edits: readonly (readonly [from: string, to: string])[],
+): Promise<WorkflowBundleWithSourceMap> {
+  const copy = mkdtempSync(path.join(folder, 'src-'));
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  cpSync(path.join(root, 'src', 'workflows'), path.join(copy, 'workflows'), { recursive: true });
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+  const file = path.join(copy, 'workflows', name);
+  let text = readFileSync(file, 'utf8');
+  for (const [from, to] of edits) {
+    const after = text.replace(from, to);
+    if (after === text) throw new Error(`the edit of ${JSON.stringify(from)} changes nothing`);
+    text = after;
+  }
+  writeFileSync(file, text);
+  return bundle(pathToFileURL(path.join(copy, 'workflows', 'index.ts')));
 }
 
 /** Without what tells of the machine it was recorded on. */

@@ -1,10 +1,9 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { hostname, tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { DefaultLogger, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bundle, historyFolder } from './harness.js';
+import { bundle, editedBundle, historyFolder } from './harness.js';
 
 const names = readdirSync(historyFolder)
   .filter((name) => name.endsWith('.json'))
@@ -24,18 +23,8 @@ const replay = (code: WorkflowBundleWithSourceMap, name: string): Promise<void> 
   Worker.runReplayHistory({ workflowBundle: code }, JSON.parse(textOf(name)));
 
 /** The bundle of the workflows after an edit of backup.ts. */
-async function edited(from: string, to: string): Promise<WorkflowBundleWithSourceMap> {
-  const copy = mkdtempSync(path.join(folder, 'src-'));
-  const root = fileURLToPath(new URL('../../', import.meta.url));
-  cpSync(path.join(root, 'src', 'workflows'), path.join(copy, 'workflows'), { recursive: true });
-  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
-  const file = path.join(copy, 'workflows', 'backup.ts');
-  const before = readFileSync(file, 'utf8');
-  const after = before.replace(from, to);
-  expect(after, 'the edit changes something').not.toBe(before);
-  writeFileSync(file, after);
-  return bundle(pathToFileURL(path.join(copy, 'workflows', 'index.ts')));
-}
+const edited = (from: string, to: string): Promise<WorkflowBundleWithSourceMap> =>
+  editedBundle(folder, 'backup.ts', [[from, to]]);
 
 describe('saved histories', () => {
   test('cover what the workflows do', () => {
@@ -50,7 +39,9 @@ describe('saved histories', () => {
         'pause',
         'restart',
         'retry',
+        'start-told',
         'success',
+        'watch',
       ]),
     );
   });

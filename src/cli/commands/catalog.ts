@@ -20,7 +20,7 @@ async function rebuild(context: Context, job: string): Promise<void> {
   ]);
   const session = await openIfUp(loaded);
   try {
-    const log = await openLog(loaded.config.state, { stderr: 'warn' });
+    const log = await openLog(loaded.config, { stderr: 'warn' });
     const rebuilt = await rebuildCatalog(loaded, session, job, log);
     context.result(rebuilt, () =>
       [

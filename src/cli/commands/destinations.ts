@@ -71,7 +71,7 @@ async function adopt(context: Context, name: string, jobs: string[]): Promise<vo
   }
   const wanted = jobs.length > 0 ? jobs : users;
   const { openLog } = await import('../../control/log.js');
-  await adoptNow(loaded, name, wanted, await openLog(loaded.config.state, { stderr: 'warn' }));
+  await adoptNow(loaded, name, wanted, await openLog(loaded.config, { stderr: 'warn' }));
   context.result(
     { destination: name, jobs: wanted },
     () => `${name} is adopted: the next backup of ${wanted.join(', ') || 'no job'} fills it again`,

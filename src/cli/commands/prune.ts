@@ -27,7 +27,7 @@ async function prune(context: Context, job: string | undefined, options: Options
   const documents: PruneDocument[] = [];
   if (options.dryRun) {
     const { openLog } = await import('../../control/log.js');
-    const log = await openLog(loaded.config.state, { stderr: 'silent' });
+    const log = await openLog(loaded.config, { stderr: 'silent' });
     for (const name of jobs) documents.push(await planPrune(loaded, name, log));
   } else {
     const interrupt = onInterrupt();

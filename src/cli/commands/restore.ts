@@ -115,7 +115,7 @@ async function run(context: Context, job: string, paths: string[], options: Opti
     import('../../control/log.js'),
     import('../../control/restore.js'),
   ]);
-  const log = await openLog(loaded.config.state, { stderr: context.options.verbose ? 'info' : 'silent' });
+  const log = await openLog(loaded.config, { stderr: context.options.verbose ? 'info' : 'silent' });
   const interrupt = onInterrupt();
   const display = makeRestoreDisplay(context);
   try {

@@ -57,7 +57,7 @@ async function pin(
     import('../../control/pins.js'),
     import('../../control/log.js'),
   ]);
-  const log = await openLog(loaded.config.state, { stderr: 'silent' });
+  const log = await openLog(loaded.config, { stderr: 'silent' });
   const document = await setPin(loaded, job, snapshot, change, log);
   for (const { message } of document.failed) context.warn(message);
   if (document.failed.length > 0) context.exit(3);

@@ -19,13 +19,12 @@ async function up(context: Context): Promise<void> {
     import('../../control/up.js'),
   ]);
   const { quiet, verbose } = context.options;
-  const { state } = loaded.config;
-  const log = await openLog(state, { stderr: quiet ? 'warn' : verbose ? 'debug' : 'info', debug: verbose });
+  const log = await openLog(loaded.config, { stderr: quiet ? 'warn' : verbose ? 'debug' : 'config', debug: verbose });
   const interrupt = onInterrupt();
   try {
     const running = await startUp(loaded, log);
     try {
-      context.result(documentOf(running), () => textOf(running, logFile(state)));
+      context.result(documentOf(running), () => textOf(running, logFile(loaded.config)));
       const worker = running.session.worker;
       await Promise.race([whenAborted(interrupt.signal), ...(worker === undefined ? [] : [worker.failure])]);
       log.info(`${interrupt.name ?? 'the end'}: stopping; once more to stop at once`);

@@ -22,8 +22,8 @@ async function worker(context: Context, role: WorkerRole | undefined): Promise<v
     import('../../control/up.js'),
   ]);
   const { quiet, verbose } = context.options;
-  const log = await openLog(loaded.config.state, {
-    stderr: quiet ? 'warn' : verbose ? 'debug' : 'info',
+  const log = await openLog(loaded.config, {
+    stderr: quiet ? 'warn' : verbose ? 'debug' : 'config',
     debug: verbose,
   });
   const roles: WorkerRole[] = role === undefined ? ['control', 'host'] : [role];
