@@ -2,7 +2,6 @@ import type { z } from 'zod';
 import { knownKeys, valueAt } from './json-schema.js';
 import { nearest } from './nearest.js';
 import { type ConfigProblem, keyOf } from './problems.js';
-import { plannedTypes } from './schema.js';
 
 /** A problem and where in the data it is. */
 export type Found = { path: readonly PropertyKey[]; message: string; hint?: string };
@@ -67,10 +66,6 @@ function unknownType(
   const available = ('options' in issue && Array.isArray(issue.options) ? issue.options : []).map(String);
   const list = available.join(', ');
   if (typeof value !== 'string') return { path, message: `expected a type (${list})${found(value)}` };
-  const union = path.findLast((part) => typeof part === 'string' && plannedTypes.has(part));
-  if (plannedTypes.get(String(union))?.includes(value)) {
-    return { path, message: `type '${value}' is not available in this version; available: ${list}` };
-  }
   const near = nearest(value, available);
   return {
     path,

@@ -11,9 +11,6 @@ import { timezoneProblem } from './timezone.js';
 
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
 
-/** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
-export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map();
-
 const spoolSchema = z
   .strictObject({
     path: path().optional().describe('The spool folder (0700). Default: `spool` in the state folder.'),

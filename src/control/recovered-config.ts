@@ -1,3 +1,4 @@
+import { defaultLog } from '../config/default-log.js';
 import { stringify } from 'yaml';
 import { type LoadedConfig, parseConfig } from '../config/load.js';
 import { parseReferences, type Reference } from '../config/references.js';
@@ -93,6 +94,7 @@ export function recoverConfig(parts: RecoveredParts): RecoveredConfig {
     // Left out of the text: they are this machine's.
     state: '/nowhere/state',
     spool: { path: '/nowhere/spool', max: 20e9 },
+    log: defaultLog('/nowhere/state'),
     ...(encryption === undefined ? {} : { encryption }),
     destinations,
     notify,

@@ -215,7 +215,7 @@ async function forEach<T>(
 ): Promise<T[]> {
   const loaded = await context.load();
   const [{ jobsOf }, { openLog }] = await Promise.all([control(), import('../../control/log.js')]);
-  const log = await openLog(loaded.config.state, { stderr: 'warn' });
+  const log = await openLog(loaded.config, { stderr: 'warn' });
   const answers: T[] = [];
   for (const job of jobsOf(loaded, names, options.all === true)) answers.push(await action(loaded, job, log));
   return answers;

@@ -57,12 +57,13 @@ async function run(context: Context, url: string, options: Options): Promise<voi
   const chosen = await chooseHost(repositories);
   const { secrets, encryption, newPassphrase } = await askSecrets(context, options, chosen, dirname(file));
 
-  const [{ recover }, { openLog }, { defaultStateFolder }] = await Promise.all([
+  const [{ recover }, { openLog }, { defaultStateFolder }, { defaultLog }] = await Promise.all([
     import('../../control/recover.js'),
     import('../../control/log.js'),
     import('../../config/paths.js'),
+    import('../../config/default-log.js'),
   ]);
-  const log = await openLog(state ?? defaultStateFolder(), { stderr: 'warn' });
+  const log = await openLog({ log: defaultLog(state ?? defaultStateFolder()) }, { stderr: 'warn' });
   const recovery = await recover({ destination, repositories: chosen, secrets, state, encryption, file, log });
   if (newPassphrase !== undefined) await writeNew(newPassphrase.file, `${newPassphrase.text}\n`);
   await writeNew(file, recovery.config.text);
