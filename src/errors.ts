@@ -43,6 +43,7 @@ export const errorCodes = [
   'ToolMissing',
   'DumpIncomplete',
   'RestoreFailed',
+  'AuthExpired',
 ] as const;
 export type ErrorCode = (typeof errorCodes)[number];
 
@@ -71,6 +72,7 @@ const retryableCodes: ReadonlySet<ErrorCode> = new Set([
   'JobBusy',
   'TemporalUnavailable',
   'Internal',
+  'AuthExpired',
 ]);
 
 /** An error with a stable code, a message for people, and what to do next. */

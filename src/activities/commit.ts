@@ -108,7 +108,7 @@ async function putOnce(store: Store, name: string, file: string, signal: AbortSi
   if (size === undefined) throw new HoldfastError('SpoolLost', `${file} is gone from the spool`);
   const bytes = readFileSync(file);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  await store.destination.put(store.key(name), { bytes }, { sha256, signal });
+  await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, signal });
 }
 
 /** Brings every needed pack and index to `store`; lists first, and believes only the listing. */
@@ -147,7 +147,7 @@ export async function settle(
     const bytes = from
       ? await from.destination.read(from.key(name), { maxBytes: indexLimit, signal })
       : await sealMeta(key, 'index', name, indexBytes(catalog, index));
-    await store.destination.put(store.key(name), { bytes }, { signal });
+    await store.destination.put(store.key(name), { bytes }, { retain: true, signal });
     catalog.addPresence(store.name, name, bytes.length);
     answer.healed++;
     answer.healedBytes += bytes.length;

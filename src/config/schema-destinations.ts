@@ -1,10 +1,26 @@
 import { z } from 'zod';
-import { duration, path, rate, secret, text } from './fields.js';
+import { duration, path, secret, text } from './fields.js';
 import { parseReferences } from './references.js';
+import { bandwidthSchema } from './schema-bandwidth.js';
+import { timezoneProblem } from './timezone.js';
 
 /** What every destination may say. */
 export const everyDestination = {
-  bandwidth: rate().optional().describe('At most this many bytes per second, such as 10MB/s. Default: no limit.'),
+  bandwidth: bandwidthSchema.optional(),
+  timezone: z
+    .string()
+    .superRefine((value, context) => {
+      const problem = timezoneProblem(value);
+      if (problem !== undefined) context.addIssue(problem);
+    })
+    .optional()
+    .describe('The time zone of the times in `bandwidth`, such as Europe/Berlin. Default: this machine’s.'),
+  deletes: z
+    .boolean()
+    .optional()
+    .describe(
+      'false: nothing is ever deleted there, so that credentials do without that permission. Retention then leaves this destination alone. Default: true.',
+    ),
   giveUpAfter: duration()
     .prefault('5m')
     .describe(
@@ -28,6 +44,17 @@ const localDestinationSchema = z
     ...everyDestination,
   })
   .describe('A local folder.');
+
+const objectLockSchema = z
+  .strictObject({
+    mode: z
+      .enum(['governance', 'compliance'])
+      .describe('governance: users with a special permission may lift the lock; compliance: nobody may.'),
+    days: z.int().min(1).max(36_500).describe('How long each object is locked from when it was stored.'),
+  })
+  .describe(
+    'Locks packs, indexes and snapshots, so that stolen credentials cannot delete them. The bucket must have been made with Object Lock.',
+  );
 
 const s3DestinationSchema = z
   .strictObject({
@@ -72,7 +99,12 @@ const s3DestinationSchema = z
     secretAccessKey: secret('The secret access key.').optional(),
     sessionToken: secret('The session token of temporary credentials.').optional(),
     storageClass: text().optional().describe('The storage class of packs, such as STANDARD_IA. Default: the bucket’s.'),
-    sse: z.enum(['AES256', 'aws:kms']).optional().describe('Encryption at rest by the service. Default: the bucket’s.'),
+    sse: z
+      .enum(['AES256', 'aws:kms', 'aws:kms:dsse'])
+      .optional()
+      .describe('Encryption at rest by the service. Default: the bucket’s.'),
+    sseKmsKeyId: text().optional().describe('The KMS key’s id or ARN. Default: the account’s own key for S3.'),
+    objectLock: objectLockSchema.optional(),
     ...everyDestination,
   })
   .superRefine((s3, context) => {
@@ -81,6 +113,8 @@ const s3DestinationSchema = z
       context.addIssue('expected `accessKeyId` and `secretAccessKey` together');
     else if (have('sessionToken') && !have('accessKeyId'))
       context.addIssue('`sessionToken` needs `accessKeyId` and `secretAccessKey`');
+    if (s3.sseKmsKeyId !== undefined && !s3.sse?.startsWith('aws:kms'))
+      context.addIssue({ code: 'custom', path: ['sseKmsKeyId'], message: 'needs `sse: aws:kms`' });
   })
   .describe('An S3 bucket.');
 

@@ -21,5 +21,5 @@ async function openUnlimited(name: string, config: DestinationConfig): Promise<D
  */
 export async function openDestination(name: string, config: DestinationConfig): Promise<Destination> {
   const destination = await openUnlimited(name, config);
-  return config.bandwidth === undefined ? destination : withBandwidth(destination, config.bandwidth);
+  return config.bandwidth === undefined ? destination : withBandwidth(destination, config.bandwidth, config.timezone);
 }

@@ -229,7 +229,7 @@ describe('an S3 destination', () => {
   it.each([
     [503, 'SlowDown', 'Throttled', true],
     [429, 'TooManyRequests', 'Throttled', true],
-    [403, 'ExpiredToken', 'AuthDenied', false],
+    [400, 'ExpiredToken', 'AuthExpired', true],
     [403, 'RequestTimeTooSkewed', 'AuthDenied', false],
     [507, 'InsufficientStorage', 'DestinationFull', true],
     [400, 'EntityTooLarge', 'DestinationFull', true],
