@@ -71,6 +71,8 @@ export class S3Destination implements Destination {
   private readonly secrets: string[];
   /** Off once the service has answered that it does not know `If-None-Match`. */
   private conditional = true;
+  /** Off once it has refused `x-amz-checksum-sha256` (Backblaze B2): the signed hash of the content still covers every byte. */
+  private checksums = true;
 
   /** Throws `ConfigInvalid`. */
   constructor(
@@ -97,17 +99,7 @@ export class S3Destination implements Destination {
       const opened = await openBody(body);
       try {
         if (exclusive && (await this.stat(key, signal)) !== undefined) throw this.objectExists(key);
-        if (exclusive && this.conditional) {
-          try {
-            await this.upload(key, opened, options, true);
-          } catch (error) {
-            if (!(error instanceof ConditionUnknown)) throw error;
-            this.conditional = false;
-            await this.upload(key, opened, options, false);
-          }
-        } else {
-          await this.upload(key, opened, options, false);
-        }
+        await this.uploadAsUnderstood(key, opened, options);
         await this.verify(key, opened, options);
       } finally {
         await opened.close();
@@ -321,6 +313,18 @@ export class S3Destination implements Destination {
     };
   }
 
+  /** Leaves out what the service turns out not to know. */
+  private async uploadAsUnderstood(key: string, body: OpenBody, options: PutOptions): Promise<void> {
+    for (;;) {
+      try {
+        return await this.upload(key, body, options, options.exclusive === true && this.conditional);
+      } catch (error) {
+        if (!(error instanceof Unsupported)) throw error;
+        this[error.feature] = false;
+      }
+    }
+  }
+
   private async upload(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
     if (body.size <= singleLimit) await this.uploadWhole(key, body, options, onlyNew);
     else await this.uploadParts(key, body, options, onlyNew);
@@ -340,16 +344,26 @@ export class S3Destination implements Destination {
             ...this.stored(options.retain),
             Body: stream,
             ContentLength: body.size,
-            ChecksumSHA256: digest.toString('base64'),
+            ...this.checksum(digest),
             ...(onlyNew && { IfNoneMatch: '*' }),
           });
           command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
           await this.client.send(command, { abortSignal });
         });
       } catch (error) {
+        this.noticeChecksums(error);
         await this.settleCondition(key, body, error, onlyNew, attempt, signal);
       }
     });
+  }
+
+  private checksum(digest: Buffer): { ChecksumSHA256?: string } {
+    return this.checksums ? { ChecksumSHA256: digest.toString('base64') } : {};
+  }
+
+  private noticeChecksums(error: unknown): void {
+    if (this.checksums && error instanceof Error && /unsupported header.*x-amz-(sdk-)?checksum/i.test(error.message))
+      throw new Unsupported('checksums');
   }
 
   private async uploadParts(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
@@ -366,14 +380,15 @@ export class S3Destination implements Destination {
         await this.abort(key, unfinished.uploadId);
       }
     }
-    const created = await this.client.send(
-      new CreateMultipartUploadCommand({
-        ...this.at(key),
-        ...this.stored(options.retain),
-        ChecksumAlgorithm: 'SHA256',
-      }),
-      { abortSignal: signal },
-    );
+    const create = new CreateMultipartUploadCommand({
+      ...this.at(key),
+      ...this.stored(options.retain),
+      ...(this.checksums && { ChecksumAlgorithm: 'SHA256' }),
+    });
+    const created = await this.client.send(create, { abortSignal: signal }).catch((error: unknown) => {
+      this.noticeChecksums(error);
+      throw error;
+    });
     if (created.UploadId === undefined)
       throw new HoldfastError('DestinationFailed', `${this.label}: gave no id for a multipart upload`);
     await this.sendAll(key, body, cut, { uploadId: created.UploadId, parts: new Map() }, options, onlyNew);
@@ -438,10 +453,14 @@ export class S3Destination implements Destination {
                 PartNumber: index + 1,
                 Body: stream,
                 ContentLength: end - start,
-                ChecksumSHA256: digest.toString('base64'),
+                ...this.checksum(digest),
               });
               command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
-              const { ETag, ChecksumSHA256 } = await this.client.send(command, { abortSignal });
+              const sent = this.client.send(command, { abortSignal });
+              const { ETag, ChecksumSHA256 } = await sent.catch((error: unknown) => {
+                this.noticeChecksums(error);
+                throw error;
+              });
               return { PartNumber: index + 1, ...(ETag && { ETag }), ...(ChecksumSHA256 && { ChecksumSHA256 }) };
             },
           ),
@@ -461,7 +480,7 @@ export class S3Destination implements Destination {
       await this.complete(key, body, UploadId, parts, onlyNew, signal);
     } catch (error) {
       const { code, retryable } = this.translate(`storing ${key}`, error, signal);
-      if (!retryable || !worthKeeping.has(code)) await this.abort(key, UploadId);
+      if (!retryable || !worthKeeping.has(code) || error instanceof Unsupported) await this.abort(key, UploadId);
       throw error;
     }
   }
@@ -498,7 +517,11 @@ export class S3Destination implements Destination {
     attempt: number,
     signal?: AbortSignal,
   ): Promise<void> {
-    if (onlyNew && (errorName(error) === 'NotImplemented' || statusOf(error) === 501)) throw new ConditionUnknown();
+    const unknown =
+      errorName(error) === 'NotImplemented' ||
+      statusOf(error) === 501 ||
+      (error instanceof Error && /unsupported header.*if-none-match/i.test(error.message));
+    if (onlyNew && unknown) throw new Unsupported('conditional');
     if (onlyNew && attempt > 1 && statusOf(error) === 412 && (await this.holds(key, body, signal))) return;
     throw error;
   }
@@ -567,7 +590,7 @@ export class S3Destination implements Destination {
       try {
         return await work(attempt);
       } catch (raw) {
-        if (raw instanceof ConditionUnknown) throw raw;
+        if (raw instanceof Unsupported) throw raw;
         const error = this.translate(action, raw, signal);
         const wait = Math.max(200 * 2 ** attempt, error.code === 'Throttled' ? (error.retryAfterMs ?? 0) : 0);
         if (attempt >= attempts || !error.retryable || !repeatable.has(error.code) || wait > longestWaitMs) throw error;
@@ -579,8 +602,12 @@ export class S3Destination implements Destination {
 
 const lockModes = { governance: 'GOVERNANCE', compliance: 'COMPLIANCE' } as const;
 
-/** The service does not know conditional writes. */
-class ConditionUnknown extends Error {}
+/** The service does not know something that can be left out. */
+class Unsupported extends Error {
+  constructor(readonly feature: 'conditional' | 'checksums') {
+    super(`${feature}: not supported`);
+  }
+}
 
 type Handler<A, R> = (args: A) => Promise<R>;
 
