@@ -19,6 +19,7 @@ import { type PruneAnswer, pruneDestination } from './prune.js';
 import { RunContext } from './run-context.js';
 import { type SnapshotAnswer, snapshot } from './snapshot.js';
 import { TaskGroup } from './threads/pool.js';
+import { isAuth, isAway, noteWaiting } from './waiting.js';
 
 /** What every activity of a backup is given: which run, and the signed input that started it. */
 export interface RunRef {
@@ -115,8 +116,9 @@ export function createBackupActivities(host: Host) {
           }),
       );
     }).catch((error: unknown) => {
+      if (isAuth(error)) host.doubt(destination);
       // Half an object is no progress: a full disk takes half of one again and again.
-      throw asFailure(error, landed);
+      throw asFailure(error, { progress: landed, away: isAway(host, destination, error) });
     });
   };
 
@@ -216,6 +218,11 @@ export function createBackupActivities(host: Host) {
     async notify(ref: RunRef & { name: string }): Promise<{ sent: boolean }> {
       verifyInput(host.state, 'backup', ref.input);
       return notifyOne(host, ref.input.job, ref.run, ref.name, Context.current().cancellationSignal);
+    },
+
+    async noteWaiting(ref: RunRef & { destination: string; reason: string }): Promise<void> {
+      verifyInput(host.state, 'backup', ref.input);
+      await noteWaiting(host, ref, Context.current().cancellationSignal);
     },
 
     async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {

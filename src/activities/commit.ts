@@ -12,7 +12,9 @@ import { deletionIdOf, indexIdOf, indexName, packHashOf, packName } from '../rep
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
+import type { Warning } from '../workflows/types.js';
 import { fileSize } from './files.js';
+import { putFromSpool } from './spool-pack.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
@@ -22,6 +24,7 @@ export interface CommitAnswer {
   /** Packs and indexes that were missing and came from the spool or another destination. */
   healed: number;
   healedBytes: number;
+  warnings?: Warning[];
 }
 
 /** Told of bytes as they are sent, and of those whose object is whole at the destination. */
@@ -132,14 +135,17 @@ export async function settle(
     const size = sizes.get(pack);
     return size === undefined || listed.get(packName(pack)) !== size;
   });
-  for (const pack of missing) {
-    signal.throwIfAborted();
-    const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
-    onProgress(0, bytes);
-    catalog.addPresence(store.name, packName(pack), bytes);
-    answer.healed++;
-    answer.healedBytes += bytes;
-  }
+  const worker = async (): Promise<void> => {
+    for (let pack = missing.shift(); pack !== undefined; pack = missing.shift()) {
+      signal.throwIfAborted();
+      const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+      onProgress(0, bytes);
+      catalog.addPresence(store.name, packName(pack), bytes);
+      answer.healed++;
+      answer.healedBytes += bytes;
+    }
+  };
+  await allEnded(Array.from({ length: Math.min(parallelHeals, missing.length) }, worker));
   for (const index of indexes) {
     const name = indexName(index);
     if (listed.has(name)) continue;
@@ -153,6 +159,13 @@ export async function settle(
     answer.healedBytes += bytes.length;
   }
   return answer;
+}
+
+const parallelHeals = 4;
+
+/** Waits for the end of them all, also after a failure: the next attempt is not to meet the rest of this one. */
+export async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  for (const each of await Promise.allSettled(work)) if (each.status === 'rejected') throw each.reason;
 }
 
 const isData = (name: string): boolean =>
@@ -214,10 +227,8 @@ async function heal(
   onProgress: SendProgress,
 ): Promise<number> {
   const local = suppliers.spoolFile(pack);
-  if (local !== undefined) {
-    await store.putPack(pack, local, { signal, onProgress });
-    return fileSize(local) ?? 0;
-  }
+  if (local !== undefined && (await putFromSpool(store, pack, local, { signal, onProgress })))
+    return catalog.packSizes([pack]).get(pack) ?? fileSize(local) ?? 0;
   let failure: unknown;
   for (const other of suppliers.others) {
     const scratch = path.join(suppliers.scratch, `.heal-${store.name}-${pack}`);

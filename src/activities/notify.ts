@@ -37,9 +37,22 @@ export async function notifyOne(
     .filter((one) => config.on.includes(one))
     .at(-1);
   if (event === undefined) return { sent: false };
-  const resolved = await resolveSecrets(config, `notify.${name}`);
-  await new Webhook(name, resolved).send({ event, host: host.config.host, run: document }, signal);
+  await sendTo(host, name, event, document, signal);
   return { sent: true };
+}
+
+/** Sends an event to one notifier. */
+export async function sendTo(
+  host: Host,
+  name: string,
+  event: NotifyEvent,
+  run: RunDocument,
+  signal: AbortSignal,
+): Promise<void> {
+  const config = host.config.notify[name];
+  if (!config) throw new HoldfastError('ConfigInvalid', `there is no notifier ${name}`);
+  const resolved = await resolveSecrets(config, `notify.${name}`);
+  await new Webhook(name, resolved).send({ event, host: host.config.host, run }, signal);
 }
 
 /** Records on the run that a notifier could not be reached, so that `runs show` tells. */

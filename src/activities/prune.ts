@@ -12,6 +12,7 @@ import {
 } from '../repository/layout.js';
 import { applyRetention } from '../repository/retention.js';
 import { type Store, sealMeta } from '../repository/store.js';
+import type { Warning } from '../workflows/types.js';
 import type { RunContext } from './run-context.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
@@ -23,6 +24,7 @@ export interface PruneAnswer {
   removed: number;
   marked: number;
   deleted: number;
+  warnings?: Warning[];
 }
 
 /**

@@ -49,6 +49,7 @@ export function activitiesOf(host: string) {
       retry: { initialInterval: '1s', backoffCoefficient: 3, maximumInterval: '1m', maximumAttempts: 5 },
     }).notify,
     noteUnsent: quick.noteUnsent,
+    noteWaiting: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } }).noteWaiting,
     deliver: on({ ...sending, retry: once }).deliver,
   };
 }

@@ -40,6 +40,8 @@ export interface BackupCarried {
   warnings?: Warning[];
   /** The snapshot whose batches these are; another one after the spool was lost in between. */
   snapshot?: string;
+  /** By destination: sealed groups that it has yet to be sent, as ranges of batches, ends included. */
+  queues?: Record<string, [from: number, to: number][]>;
 }
 
 export interface Totals {
@@ -63,6 +65,8 @@ export interface DestinationProgress {
   /** Batches whose upload failed, to be healed at commit. */
   misses: number;
   error?: string;
+  /** While it is tried again: when the run gives up on it (ISO 8601), unless it gets on before. */
+  retryUntil?: string;
 }
 
 /** Answer to the query `status`. */
@@ -104,7 +108,7 @@ export interface RunDocument {
   error?: { code: string; message: string; hint?: string };
 }
 
-export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger' } as const;
+export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger', retry: 'retry' } as const;
 export const statusQuery = 'status';
 /** Type of the failure that an activity of a dead worker gets. */
 export const workerLost = 'WorkerLost';

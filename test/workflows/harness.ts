@@ -102,6 +102,7 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return { sent: true };
     },
     async noteUnsent() {},
+    async noteWaiting() {},
     async deliver() {
       return { delivered: [], left: 0 };
     },
