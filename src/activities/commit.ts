@@ -14,6 +14,7 @@ import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import type { Warning } from '../workflows/types.js';
 import { fileSize } from './files.js';
+import { watchSpace } from './space.js';
 import { putFromSpool } from './spool-pack.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
@@ -103,7 +104,9 @@ export async function commitRun(
     sha256: prepared.root.sha256,
     root,
   });
-  return answer;
+  // The snapshot is there: nothing about the space makes it less so.
+  const warnings = await watchSpace(context, store, signal).catch(() => []);
+  return warnings.length === 0 ? answer : { ...answer, warnings };
 }
 
 async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {

@@ -13,6 +13,7 @@ import {
 import { applyRetention } from '../repository/retention.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import type { Warning } from '../workflows/types.js';
+import { Removal } from './removal.js';
 import type { RunContext } from './run-context.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
@@ -37,7 +38,7 @@ export async function pruneDestination(
   signal: AbortSignal,
 ): Promise<PruneAnswer> {
   const rules = context.job.retention;
-  if (!rules) return { removed: 0, marked: 0, deleted: 0 };
+  if (!rules || context.destinationConfig(destination).deletes === false) return { removed: 0, marked: 0, deleted: 0 };
   const store = await context.store(destination);
   const key = await context.key();
   const { catalog } = context;
@@ -80,6 +81,9 @@ export async function pruneDestination(
     now.getTime(),
   );
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
+  const removal = new Removal(store, signal);
+  // What is locked cannot go yet, so neither can what it needs.
+  for (const row of here) if (goes.has(row.id) && (await removal.isLocked(row.name))) goes.delete(row.id);
   const stays = here.filter((row) => !goes.has(row.id));
   const unread = stays.flatMap((row) => row.root.indexes).find((index) => catalog.packsOf(index).length === 0);
   if (unread !== undefined) {
@@ -106,9 +110,11 @@ export async function pruneDestination(
     });
   }
   const answer: PruneAnswer = { removed: 0, marked: 0, deleted: 0 };
-  answer.deleted = await deleteDue(store, context, records, live, now, signal);
+  answer.deleted = await deleteDue(removal, context, records, live, now);
+  // Uploads that a crash left behind; those that are younger may be gone on with.
+  await removal.sweep();
 
-  if (goes.size === 0) return answer;
+  if (goes.size === 0 || !(await removal.isAllowed())) return { ...answer, ...removal.warnings() };
   const already = new Set(
     records.filter(({ record }) => !record.done).flatMap(({ record }) => [...record.packs, ...record.indexes]),
   );
@@ -134,13 +140,13 @@ export async function pruneDestination(
   await putRecord(store, key, record, signal);
   for (const row of here) {
     if (!goes.has(row.id)) continue;
-    await store.destination.delete(store.key(row.name), signal);
+    if (!(await removal.delete(row.name))) break;
     catalog.dropPresence(destination, row.name);
     if (catalog.holders(row.name).length === 0) catalog.dropSnapshot(row.id);
     answer.removed++;
   }
   answer.marked = record.packs.length + record.indexes.length;
-  return answer;
+  return { ...answer, ...removal.warnings() };
 }
 
 function liveObjects(context: RunContext, scopes: string[][]): { packs: Set<string>; indexes: Set<string> } {
@@ -162,30 +168,33 @@ async function putRecord(
 }
 
 async function deleteDue(
-  store: Store,
+  removal: Removal,
   context: RunContext,
   records: { name: string; record: DeletionRecord }[],
   live: { packs: Set<string>; indexes: Set<string> },
   now: Date,
-  signal: AbortSignal,
 ): Promise<number> {
+  const { store, signal } = removal;
   let deleted = 0;
   for (const { record } of records) {
     const age = now.getTime() - Date.parse(record.time);
     if (record.done || !(age >= graceMs)) continue;
-    for (const index of record.indexes) {
-      if (live.indexes.has(index)) continue;
-      await store.destination.delete(store.key(indexName(index)), signal);
-      context.catalog.dropPresence(store.name, indexName(index));
+    const due = [
+      ...record.indexes.filter((index) => !live.indexes.has(index)).map(indexName),
+      ...record.packs
+        .filter((pack) => !live.packs.has(pack) && packHashOf(packName(pack)) !== undefined)
+        .map(packName),
+    ];
+    let left = 0;
+    for (const name of due) {
+      if ((await removal.isLocked(name)) || !(await removal.delete(name))) {
+        left++;
+        continue;
+      }
+      context.catalog.dropPresence(store.name, name);
       deleted++;
     }
-    for (const pack of record.packs) {
-      if (live.packs.has(pack) || packHashOf(packName(pack)) === undefined) continue;
-      await store.destination.delete(store.key(packName(pack)), signal);
-      context.catalog.dropPresence(store.name, packName(pack));
-      deleted++;
-    }
-    await putRecord(store, await context.key(), { ...record, done: now.toISOString() }, signal);
+    if (left === 0) await putRecord(store, await context.key(), { ...record, done: now.toISOString() }, signal);
   }
   return deleted;
 }

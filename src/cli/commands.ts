@@ -36,7 +36,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',
-    summary: 'list, test and adopt destinations',
+    summary: 'list, test, measure and adopt destinations',
     load: () => import('./commands/destinations.js'),
   },
   {

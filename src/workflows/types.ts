@@ -98,7 +98,15 @@ export interface RunDocument {
   mode: 'full' | 'differential' | 'incremental' | null;
   files: { total: number; new: number; changed: number; unreadable: number };
   bytes: { source: number; read: number; new: number; stored: number };
-  destinations: { name: string; status: DestinationState; packs: number; bytes: number; error: string | null }[];
+  destinations: {
+    name: string;
+    status: DestinationState;
+    packs: number;
+    bytes: number;
+    error: string | null;
+    /** `runs show`: how the delivery of what it missed stands. */
+    delivery?: DeliveryStatus;
+  }[];
   warnings: Warning[];
   startedAt: string;
   endedAt: string | null;
@@ -108,7 +116,7 @@ export interface RunDocument {
   error?: { code: string; message: string; hint?: string };
 }
 
-export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger', retry: 'retry' } as const;
+export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger', retry: 'retry', more: 'more' } as const;
 export const statusQuery = 'status';
 /** Type of the failure that an activity of a dead worker gets. */
 export const workerLost = 'WorkerLost';
@@ -119,6 +127,15 @@ export const hostQueue = (host: string): string => `holdfast.${host}`;
 export const backupIdPrefix = (host: string, job: string): string => `backup/${host}/${job}`;
 export const deliverId = (host: string, job: string, destination: string): string =>
   `deliver/${host}/${job}/${destination}`;
+
+/** Answer of a delivery to the query `status`. */
+export interface DeliveryStatus {
+  /** Snapshots it still misses; null before that is known. */
+  left: number | null;
+  error: string | null;
+  /** When it is tried again (ISO 8601); null while it is being tried. */
+  nextTry: string | null;
+}
 
 /** Heartbeat details of every long activity. */
 export interface HeartbeatDetails {
