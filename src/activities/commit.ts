@@ -14,11 +14,11 @@ import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import type { Warning } from '../workflows/types.js';
 import { fileSize } from './files.js';
-import { watchSpace } from './space.js';
-import { putFromSpool } from './spool-pack.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
+import { watchSpace } from './space.js';
+import { putFromSpool } from './spool-pack.js';
 import { spoolFiles } from './threads/spool-files.js';
 
 export interface CommitAnswer {
@@ -236,33 +236,14 @@ async function heal(
   for (const other of suppliers.others) {
     const scratch = path.join(suppliers.scratch, `.heal-${store.name}-${pack}`);
     try {
-      const hash = createHash('sha256');
-      let bytes = 0;
-      const meter = new Transform({
-        transform(part: Buffer, _encoding, done) {
-          hash.update(part);
-          bytes += part.length;
-          onProgress(0);
-          done(null, part);
-        },
-      });
-      await pipeline(
-        await other.destination.get(other.key(packName(pack)), { signal }),
-        meter,
-        createWriteStream(scratch, { mode: 0o600, flush: true }),
-      );
-      if (hash.digest('hex') !== pack)
-        throw new HoldfastError('IntegrityMismatch', `${other.name}: pack ${pack} is damaged`);
-      await store.putPack(pack, scratch, { signal, onProgress });
-      return bytes;
+      const put = (file: string): Promise<void> => store.putPack(pack, file, { signal, onProgress });
+      return await fetchPack(other, pack, scratch, put, { signal, onProgress });
     } catch (error) {
       signal.throwIfAborted();
       const code = error instanceof HoldfastError ? error.code : undefined;
       // Where it is missing or damaged, trying again does not help; reading the sources again does.
       if (code !== 'ObjectMissing' && code !== 'IntegrityMismatch') failure ??= error;
       if (code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
-    } finally {
-      await rm(scratch, { force: true });
     }
   }
   throw (
@@ -271,4 +252,43 @@ async function heal(
       hint: 'The run starts again from the sources.',
     })
   );
+}
+
+/**
+ * Reads a pack from a destination into a scratch file, checks it against its name and hands the file on, to be gone afterwards.
+ *
+ * @returns its bytes.
+ * @throws HoldfastError `ObjectMissing`, `IntegrityMismatch`.
+ */
+export async function fetchPack(
+  from: Store,
+  pack: string,
+  scratch: string,
+  use: (file: string) => Promise<void>,
+  options: { signal: AbortSignal; onProgress?: SendProgress },
+): Promise<number> {
+  const { signal, onProgress } = options;
+  try {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    const meter = new Transform({
+      transform(part: Buffer, _encoding, done) {
+        hash.update(part);
+        bytes += part.length;
+        onProgress?.(0);
+        done(null, part);
+      },
+    });
+    await pipeline(
+      await from.destination.get(from.key(packName(pack)), { signal }),
+      meter,
+      createWriteStream(scratch, { mode: 0o600, flush: true }),
+    );
+    if (hash.digest('hex') !== pack)
+      throw new HoldfastError('IntegrityMismatch', `${from.name}: pack ${pack} is damaged`);
+    await use(scratch);
+    return bytes;
+  } finally {
+    await rm(scratch, { force: true });
+  }
 }

@@ -181,9 +181,7 @@ async function deleteDue(
     if (record.done || !(age >= graceMs)) continue;
     const due = [
       ...record.indexes.filter((index) => !live.indexes.has(index)).map(indexName),
-      ...record.packs
-        .filter((pack) => !live.packs.has(pack) && packHashOf(packName(pack)) !== undefined)
-        .map(packName),
+      ...record.packs.filter((pack) => !live.packs.has(pack) && packHashOf(packName(pack)) !== undefined).map(packName),
     ];
     let left = 0;
     for (const name of due) {

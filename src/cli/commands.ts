@@ -33,6 +33,11 @@ export const commands: readonly CommandEntry[] = [
     summary: 'list and accept what was unusual',
     load: () => import('./commands/anomalies.js'),
   },
+  {
+    name: 'copy',
+    summary: 'copy a repository from one destination to another',
+    load: () => import('./commands/copy.js'),
+  },
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',

@@ -26,6 +26,8 @@ export async function syncFrom(
   catalog: Catalog,
   signal?: AbortSignal,
   repository: string | undefined = key?.repository,
+  /** Leave the catalog's word on which destination holds what: a backup may be adding to it meanwhile. */
+  leavePresence = false,
 ): Promise<SyncResult> {
   const objects = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) objects.set(name, size);
@@ -57,7 +59,7 @@ export async function syncFrom(
       damaged.push({ name, message: error.message });
     }
   }
-  catalog.setPresence(store.name, objects);
+  if (!leavePresence) catalog.setPresence(store.name, objects);
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
   return { objects, deletions, damaged };
 }

@@ -682,13 +682,7 @@ class BackupRun {
 
   private answer(): BackupStatusAnswer {
     const status: RunStatus =
-      this.status !== 'running'
-        ? this.status
-        : this.queued
-          ? 'queued'
-          : this.isHeld()
-            ? 'paused'
-            : 'running';
+      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.isHeld() ? 'paused' : 'running';
     return {
       run: this.id,
       job: this.input.job,

@@ -116,7 +116,13 @@ export interface RunDocument {
   error?: { code: string; message: string; hint?: string };
 }
 
-export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger', retry: 'retry', more: 'more' } as const;
+export const signalNames = {
+  pause: 'pause',
+  resume: 'resume',
+  trigger: 'trigger',
+  retry: 'retry',
+  more: 'more',
+} as const;
 export const statusQuery = 'status';
 /** Type of the failure that an activity of a dead worker gets. */
 export const workerLost = 'WorkerLost';

@@ -80,9 +80,7 @@ async function usage(context: Context, names: string[]): Promise<void> {
   const wanted = names.length > 0 ? names : Object.keys(loaded.config.destinations);
   const log = await openLog(loaded.config.state, { stderr: 'warn' });
   const all = (await measure(loaded, wanted, log)).map((one) =>
-    one.error === null
-      ? one
-      : { ...one, error: { ...one.error, message: secretRegistry.redact(one.error.message) } },
+    one.error === null ? one : { ...one, error: { ...one.error, message: secretRegistry.redact(one.error.message) } },
   );
   const rows = all.flatMap((one): { one: Usage; job?: JobUsage }[] =>
     one.jobs.length > 0 ? one.jobs.map((job) => ({ one, job })) : [{ one }],
@@ -112,7 +110,9 @@ async function retry(context: Context): Promise<void> {
   const session = await openIfUp(loaded);
   try {
     const told = session === undefined ? 0 : await retryNow(session);
-    context.result({ told }, () => (told === 0 ? 'nothing waits' : `told ${plural(told, 'run or delivery', 'runs and deliveries')}`));
+    context.result({ told }, () =>
+      told === 0 ? 'nothing waits' : `told ${plural(told, 'run or delivery', 'runs and deliveries')}`,
+    );
   } finally {
     await session?.close();
   }

@@ -80,8 +80,8 @@ function fraction({ status, heartbeats }: RunUpdate): number | null {
 function messageOf({ status, waiting, retries }: RunUpdate): string | undefined {
   if (waiting === 'worker') return 'no worker is up; the run goes on with the next `holdfast up`';
   if (waiting === 'server') return 'waiting for the Temporal server';
-  const waiting = status === undefined ? undefined : retryingText(status.destinations);
-  if (waiting !== undefined) return waiting;
+  const retrying = status === undefined ? undefined : retryingText(status.destinations);
+  if (retrying !== undefined) return retrying;
   const retry = retries[0];
   if (retry !== undefined) return `${retry.activity} (attempt ${retry.attempt}): ${retry.message}`;
   return status?.message;
