@@ -228,11 +228,22 @@ export class S3Destination implements Destination {
     try {
       return await this.client.send(new HeadObjectCommand(this.at(key)), { abortSignal: signal });
     } catch (error) {
-      if (statusOf(error) !== 404) throw error;
-      // An answer to HEAD has no body that could tell a missing object from a missing bucket.
+      // An answer to HEAD has no body that could tell a missing object from a missing bucket, or why it is refused.
+      if (statusOf(error) !== 404) throw await this.explained(error, signal);
       await this.checkBucket(signal);
       return undefined;
     }
+  }
+
+  /** The error of a request whose answer can tell what is wrong, in place of one that could not. */
+  private async explained(error: unknown, signal?: AbortSignal): Promise<unknown> {
+    const status = statusOf(error);
+    if (status !== 400 && status !== 403) return error;
+    const command = new ListObjectsV2Command({ Bucket: this.config.bucket, Prefix: this.prefix, MaxKeys: 1 });
+    return await this.client.send(command, { abortSignal: signal }).then(
+      () => error,
+      (clearer: unknown) => clearer,
+    );
   }
 
   /** From the `Date` header of a listing of at most one object (whole seconds). */
@@ -559,7 +570,7 @@ export class S3Destination implements Destination {
           hint: 'Create the bucket, or correct its name.',
         });
       }
-      throw error;
+      throw await this.explained(error, signal);
     }
   }
 

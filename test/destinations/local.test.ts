@@ -134,6 +134,29 @@ describe('a local destination', () => {
     expect((await failure(disk.stat('key'))).code).toBe('DestinationMissing');
   });
 
+  it.runIf(mayMount)('does not go on below a disk that is unmounted in the middle, and does once it is back', async () => {
+    const point = join(base, 'pulled');
+    const below = join(point, 'nas');
+    await mkdir(below, { recursive: true });
+    const mount = await mountTmpfs(point, '8m');
+    const nas = await openDestination('nas', { type: 'local', path: below });
+    try {
+      await nas.ensureRoot();
+      await nas.put('host/job/holdfast.json', { bytes: Buffer.from('{}') });
+      execFileSync('umount', [point]);
+      const error = await failure(nas.put('host/job/packs/aa/a', { bytes: Buffer.from('x') }));
+      expect(error.code).toBe('DestinationMissing');
+      expect((await failure(nas.read('host/job/holdfast.json', { maxBytes: 10 }))).code).toBe('ObjectMissing');
+      // What looks for the repository first finds none; whoever does not is still kept from writing.
+      expect((await failure(nas.put('host/job/packs/aa/a', { bytes: Buffer.from('x') }))).code).toBe('DestinationMissing');
+      expect(await readdir(below)).toEqual([]);
+      expect(await looksUnmounted(below, [base])).toBe(true);
+    } finally {
+      await nas.close();
+      await mount.remove().catch(() => undefined);
+    }
+  });
+
   it('is private', async () => {
     const path = join(base, 'private');
     const destination = new LocalDestination('nas', { type: 'local', path });

@@ -248,6 +248,16 @@ describe('an S3 destination', () => {
     expect(error.retryAfterMs).toBe(code === 'Throttled' ? 17_000 : undefined);
   });
 
+  it('finds out why a request without a body in its answer is refused', async () => {
+    proxy.meddle = ({ method }) => {
+      const body = '<Error><Code>ExpiredToken</Code><Message>told so</Message></Error>';
+      return { answer: { status: 400, ...(method === 'HEAD' ? {} : { body }) } };
+    };
+    expect((await failure(proxied.stat('any/object'))).code).toBe('AuthExpired');
+    expect((await failure(proxied.read('any/object', { maxBytes: 10 }))).code).toBe('AuthExpired');
+    expect((await failure(proxied.ensureRoot())).code).toBe('AuthExpired');
+  });
+
   it('knows its own object when the answer to an exclusive put got lost', async () => {
     let lost = 0;
     proxy.meddle = ({ method }) => (method === 'PUT' && lost++ === 0 ? { cutAfter: 0 } : undefined);
