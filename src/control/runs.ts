@@ -80,7 +80,13 @@ export async function showRun(
     }
     const update = await look(session, run);
     const document = known ?? emptyDocument(run, jobOfRun(run), info.startTime.toISOString(), 'running');
-    return { document: { ...document, status: update.status?.status ?? openStatus(document.status) }, update };
+    const destinations = update.status?.destinations.map(({ state, misses: _, error, ...rest }) => ({
+      ...rest,
+      status: state,
+      error: error ?? null,
+    }));
+    const status = update.status?.status ?? openStatus(document.status);
+    return { document: { ...document, status, ...(destinations === undefined ? {} : { destinations }) }, update };
   } finally {
     history.close();
   }

@@ -104,6 +104,8 @@ export interface RunDocument {
     packs: number;
     bytes: number;
     error: string | null;
+    /** `runs show`, while it is tried again: when the run gives up on it (ISO 8601). */
+    retryUntil?: string;
     /** `runs show`: how the delivery of what it missed stands. */
     delivery?: DeliveryStatus;
   }[];

@@ -32,7 +32,13 @@ async function pruned(destination: string) {
   const ref = { input: backups.input(), run };
   for (const { name } of begun.destinations) await backups.call('commit', { ...ref, destination: name });
   const answer = await backups.call('prune', { ...ref, destination });
-  const stored = begun.destinations.map(({ name }) => ({ name, state: 'stored' as const, packs: 1, bytes: 1, misses: 0 }));
+  const stored = begun.destinations.map(({ name }) => ({
+    name,
+    state: 'stored' as const,
+    packs: 1,
+    bytes: 1,
+    misses: 0,
+  }));
   await backups.finish(run, totals, stored, 'succeeded');
   return answer;
 }
@@ -107,7 +113,12 @@ test('what is locked is not removed before its time, and the run says so', async
   const server = await startS3({ versioning: true });
   try {
     const { endpoint, accessKeyId, secretAccessKey, region } = server;
-    const client = new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
+    const client = new S3Client({
+      endpoint,
+      region,
+      forcePathStyle: true,
+      credentials: { accessKeyId, secretAccessKey },
+    });
     await client.send(new CreateBucketCommand({ Bucket: 'locked', ObjectLockEnabledForBucket: true }));
     client.destroy();
     backups.configure((config) => {
@@ -125,7 +136,9 @@ test('what is locked is not removed before its time, and the run says so', async
     await pruned('vault');
     const answer = await pruned('vault');
     expect(answer).toMatchObject({ removed: 0, marked: 0, deleted: 0 });
-    expect(answer.warnings).toMatchObject([{ code: 'PruneLocked', message: expect.stringMatching(/1 objects .* until 20/) }]);
+    expect(answer.warnings).toMatchObject([
+      { code: 'PruneLocked', message: expect.stringMatching(/1 objects .* until 20/) },
+    ]);
     expect(readdirSync(path.join(server.dir, 'locked', 'web-1', 'site', 'snapshots'))).toHaveLength(2);
   } finally {
     await server.stop();
@@ -163,7 +176,8 @@ test('a pack that goes bad in the spool is taken from who has it, and else means
   expect(await upload('offsite')).toMatchObject({ packs: 0 });
   await backups.call('manifest', ref);
   await backups.call('encrypt', { ...ref, group: 'manifest' });
-  for (const destination of ['nas', 'offsite']) await backups.call('upload', { ...ref, group: 'manifest', destination });
+  for (const destination of ['nas', 'offsite'])
+    await backups.call('upload', { ...ref, group: 'manifest', destination });
   await backups.call('commit', { ...ref, destination: 'nas' });
   expect(await backups.call('commit', { ...ref, destination: 'offsite' })).toMatchObject({ healed: 1 });
 });

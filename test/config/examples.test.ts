@@ -10,7 +10,13 @@ const folder = fileURLToPath(new URL('../../config/', import.meta.url));
 const expectedWarnings: Record<string, string[]> = { 'minimal.yaml': ['Unencrypted'] };
 
 test('are all here', () => {
-  expect(readdirSync(folder).sort()).toEqual(['example.json', 'example.yaml', 'minimal.yaml', 's3-and-nas.yaml', 's3-services.yaml']);
+  expect(readdirSync(folder).sort()).toEqual([
+    'example.json',
+    'example.yaml',
+    'minimal.yaml',
+    's3-and-nas.yaml',
+    's3-services.yaml',
+  ]);
 });
 
 test.each(readdirSync(folder))('%s loads', (name) => {

@@ -33,7 +33,12 @@ beforeAll(async () => {
   proxy = await startProxy(arena.s3.port);
   proxy.meddle = ({ headers }) =>
     headers.authorization?.includes(expiredKey)
-      ? { answer: { status: 400, body: '<Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>' } }
+      ? {
+          answer: {
+            status: 400,
+            body: '<Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>',
+          },
+        }
       : undefined;
   hook = createServer((request, response) => {
     let body = '';
@@ -95,12 +100,17 @@ it('expired credentials are waited for, in sight, and taken up when they are ren
   await vi.waitFor(
     async () => {
       const { stdout } = await host.run(['runs', 'show', run]);
-      expect(stdout).toMatch(/1 of 2 stored; far retrying until \d\d:\d\d: AuthExpired: .*the credentials have expired/);
+      expect(stdout).toMatch(
+        /1 of 2 stored; far retrying until \d\d:\d\d: AuthExpired: .*the credentials have expired/,
+      );
     },
     { timeout: 60_000, interval: 200 },
   );
   await vi.waitFor(() => expect(told).toHaveLength(1), 10_000);
-  expect(told[0]).toMatchObject({ event: 'warning', run: { run, status: 'running', warnings: [{ code: 'AuthExpired' }] } });
+  expect(told[0]).toMatchObject({
+    event: 'warning',
+    run: { run, status: 'running', warnings: [{ code: 'AuthExpired' }] },
+  });
   key(arena.s3.accessKeyId);
   await host.json(['destinations', 'retry']);
   const document = await host.finished(run);

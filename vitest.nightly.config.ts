@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config';
+import { TotalsReporter } from './scripts/totals-reporter.js';
+
+export default defineConfig({
+  test: {
+    globalSetup: ['./test/support/build.ts'],
+    include: ['test/**/*.nightly.ts'],
+    testTimeout: 3_600_000,
+    hookTimeout: 600_000,
+    pool: 'forks',
+    maxWorkers: 1,
+    reporters: ['default', new TotalsReporter()],
+  },
+});
