@@ -54,3 +54,10 @@ export function localTime(iso: string | null | undefined): string {
 function pad(value: number): string {
   return value.toString().padStart(2, '0');
 }
+
+/** An ISO 8601 time as this machine's clock shows it, `09:00`; with the day when that is not today. */
+export function timeOfDay(iso: string): string {
+  const text = localTime(iso);
+  const today = localTime(new Date().toISOString()).slice(0, 10);
+  return text.startsWith(today) ? text.slice(11, 16) : text.slice(0, 16);
+}

@@ -10,6 +10,15 @@ export interface Warning {
   path?: string;
 }
 
+/** How the delivery of what a destination missed stands. */
+export interface DeliveryStatus {
+  /** Snapshots it still misses; null before that is known. */
+  left: number | null;
+  error: string | null;
+  /** When it is tried again (ISO 8601); null while it is being tried. */
+  nextTry: string | null;
+}
+
 /** `backup --json`: one run's document. */
 export interface RunDocument {
   run: string;
@@ -19,7 +28,17 @@ export interface RunDocument {
   mode: 'full' | 'differential' | 'incremental' | null;
   files: { total: number; new: number; changed: number; unreadable: number };
   bytes: { source: number; read: number; new: number; stored: number };
-  destinations: { name: string; status: DestinationState; packs: number; bytes: number; error: string | null }[];
+  destinations: {
+    name: string;
+    status: DestinationState;
+    packs: number;
+    bytes: number;
+    error: string | null;
+    /** `runs show`, while it is tried again: when the run gives up on it (ISO 8601). */
+    retryUntil?: string;
+    /** `runs show`: how the delivery of what it missed stands. */
+    delivery?: DeliveryStatus;
+  }[];
   warnings: Warning[];
   startedAt: string;
   endedAt: string | null;

@@ -23,6 +23,7 @@ import type { Told } from './tell.js';
 import { TaskGroup } from './threads/pool.js';
 import { alertWatch } from './watch.js';
 import { createWatchActivities } from './watch-activities.js';
+import { isAuth, isAway, noteWaiting } from './waiting.js';
 
 /** What every activity of a backup is given: which run, and the signed input that started it. */
 export interface RunRef {
@@ -119,8 +120,9 @@ export function createBackupActivities(host: Host) {
           }),
       );
     }).catch((error: unknown) => {
+      if (isAuth(error)) host.doubt(destination);
       // Half an object is no progress: a full disk takes half of one again and again.
-      throw asFailure(error, landed);
+      throw asFailure(error, { progress: landed, away: isAway(host, destination, error) });
     });
   };
 
@@ -230,6 +232,11 @@ export function createBackupActivities(host: Host) {
     async jobNotifiers(ref: RunRef): Promise<string[]> {
       verifyInput(host.state, 'backup', ref.input);
       return host.config.jobs[ref.input.job]?.notify ?? [];
+    },
+
+    async noteWaiting(ref: RunRef & { destination: string; reason: string }): Promise<void> {
+      verifyInput(host.state, 'backup', ref.input);
+      await noteWaiting(host, ref, Context.current().cancellationSignal);
     },
 
     async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {

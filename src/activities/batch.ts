@@ -1,13 +1,15 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { packName } from '../repository/layout.js';
+import { allEnded } from './commit.js';
 import { syncFolder } from './durable.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import type { RunContext } from './run-context.js';
+import { putFromSpool } from './spool-pack.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
 import { type LaneResult, type PlainPack, type SealedPack, spoolFiles } from './threads/spool-files.js';
@@ -95,7 +97,7 @@ async function checkSpool(context: RunContext, batchBytes: number): Promise<void
   }
   const used = folderBytes(path.join(context.folder, 'packs'));
   if (used + need > spool.max && used > 0) {
-    freeStored(context);
+    freeStored(context, used + need - spool.max);
     const left = folderBytes(path.join(context.folder, 'packs'));
     if (left + need > spool.max && left > 0) {
       throw new HoldfastError(
@@ -114,12 +116,21 @@ function folderBytes(folder: string): number {
   return readdirSync(folder).reduce((sum, name) => sum + (fileSize(path.join(folder, name)) ?? 0), 0);
 }
 
-/** Removes packs that at least one destination holds: it will serve the others. */
-function freeStored(context: RunContext): void {
+/**
+ * Makes room of so many bytes with packs that at least one destination holds: it will serve the others. The newest go first,
+ * because a slow destination's queue is still at the oldest.
+ */
+function freeStored(context: RunContext, bytes: number): void {
   const folder = path.join(context.folder, 'packs');
-  for (const name of readdirSync(folder)) {
-    if (/^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0)
-      rmSync(path.join(folder, name), { force: true });
+  const held = readdirSync(folder)
+    .filter((name) => /^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0)
+    .map((name) => ({ name, info: statSync(path.join(folder, name), { throwIfNoEntry: false }) }))
+    .sort((a, b) => (b.info?.mtimeMs ?? 0) - (a.info?.mtimeMs ?? 0));
+  let freed = 0;
+  for (const { name, info } of held) {
+    if (freed >= bytes) return;
+    rmSync(path.join(folder, name), { force: true });
+    freed += info?.size ?? 0;
   }
 }
 
@@ -220,23 +231,22 @@ export async function uploadGroup(
       const there = !firstAttempt || present.has(object) ? (await store.stat(object, signal))?.size : undefined;
       if (there !== pack.size) {
         const file = spoolFiles.pack(context.folder, pack.pack);
-        if (fileSize(file) === undefined) {
+        if (fileSize(file) === undefined || !(await putFromSpool(store, pack.pack, file, { signal, onProgress }))) {
+          // It is brought from there at commit.
           if (context.catalog.holders(object).length > 0) continue;
           throw new HoldfastError(
             'SpoolLost',
-            `pack ${pack.pack} is gone from the spool before any destination had it`,
+            `pack ${pack.pack} is gone from the spool, or damaged there, before any destination had it`,
+            { hint: 'The run starts again from its sources. If it happens again: check the disk of the spool.' },
           );
         }
-        await store.putPack(pack.pack, file, { signal, onProgress });
         bytes += pack.size;
         count++;
       }
       context.catalog.addPresence(destination, object, pack.size);
     }
   };
-  // All of them end before this does: the next attempt is not to meet the rest of this one.
-  const ended = await Promise.allSettled(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
-  for (const each of ended) if (each.status === 'rejected') throw each.reason;
+  await allEnded(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
   for (const pack of packs) {
     const holders = context.catalog.holders(packName(pack.pack));
     if (context.job.destinations.every((other) => holders.includes(other))) {

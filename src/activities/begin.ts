@@ -4,6 +4,7 @@ import path from 'node:path';
 import { findJob } from '../config/load.js';
 import type { Config, JobConfig } from '../config/schema.js';
 import { secretless } from '../config/secrets.js';
+import { looksUnmounted } from '../destinations/local-mount.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { deletionIdOf, newObjectId, packName, snapshotIdOf } from '../repository/layout.js';
@@ -157,7 +158,13 @@ async function decide(
       try {
         const frozen = config.destinations[name];
         if (!frozen) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
-        if ((catalog.get(`seen:${name}`) ?? '') === '') await host.prepareDestination(name, frozen);
+        if ((catalog.get(`seen:${name}`) ?? '') === '') {
+          await host.prepareDestination(name, frozen);
+          if (frozen.type === 'local' && frozen.mountPoint === undefined && (await looksUnmounted(frozen.path))) {
+            const message = `${name}: nothing seems to be mounted at or above ${frozen.path}; is it meant to be on this disk? \`mountPoint\` makes sure`;
+            warnings.push({ code: 'NotMounted', message });
+          }
+        }
         const store = new Store(await host.destination(name, frozen), config.host, jobName);
         await store.keyFile(signal);
         stores.push(store);

@@ -12,17 +12,21 @@ import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
+import type { Warning } from '../workflows/types.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
 import { sealedDeletions } from './sealed-deletions.js';
+import { watchSpace } from './space.js';
+import { putFromSpool } from './spool-pack.js';
 import { spoolFiles } from './threads/spool-files.js';
 
 export interface CommitAnswer {
   /** Packs and indexes that were missing and came from the spool or another destination. */
   healed: number;
   healedBytes: number;
+  warnings?: Warning[];
 }
 
 /** Told of bytes as they are sent, and of those whose object is whole at the destination. */
@@ -101,7 +105,9 @@ export async function commitRun(
     sha256: prepared.root.sha256,
     root,
   });
-  return answer;
+  // The snapshot is there: nothing about the space makes it less so.
+  const warnings = await watchSpace(context, store, signal).catch(() => []);
+  return warnings.length === 0 ? answer : { ...answer, warnings };
 }
 
 async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {
@@ -109,7 +115,7 @@ async function putOnce(store: Store, name: string, file: string, signal: AbortSi
   if (size === undefined) throw new HoldfastError('SpoolLost', `${file} is gone from the spool`);
   const bytes = readFileSync(file);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  await store.destination.put(store.key(name), { bytes }, { sha256, signal });
+  await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, signal });
 }
 
 /** Brings every needed pack and index to `store`; lists first, and believes only the listing. */
@@ -148,14 +154,17 @@ export async function supply(
     const size = sizes.get(pack);
     return size === undefined || listed.get(packName(pack)) !== size;
   });
-  for (const pack of missing) {
-    signal.throwIfAborted();
-    const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
-    onProgress(0, bytes);
-    catalog.addPresence(store.name, packName(pack), bytes);
-    answer.healed++;
-    answer.healedBytes += bytes;
-  }
+  const worker = async (): Promise<void> => {
+    for (let pack = missing.shift(); pack !== undefined; pack = missing.shift()) {
+      signal.throwIfAborted();
+      const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+      onProgress(0, bytes);
+      catalog.addPresence(store.name, packName(pack), bytes);
+      answer.healed++;
+      answer.healedBytes += bytes;
+    }
+  };
+  await allEnded(Array.from({ length: Math.min(parallelHeals, missing.length) }, worker));
   for (const index of indexes) {
     const name = indexName(index);
     if (listed.has(name)) continue;
@@ -163,12 +172,19 @@ export async function supply(
     const bytes = from
       ? await from.destination.read(from.key(name), { maxBytes: indexLimit, signal })
       : await sealMeta(key, 'index', name, rememberedIndex(catalog, index));
-    await store.destination.put(store.key(name), { bytes }, { signal });
+    await store.destination.put(store.key(name), { bytes }, { retain: true, signal });
     catalog.addPresence(store.name, name, bytes.length);
     answer.healed++;
     answer.healedBytes += bytes.length;
   }
   return answer;
+}
+
+const parallelHeals = 4;
+
+/** Waits for the end of them all, also after a failure: the next attempt is not to meet the rest of this one. */
+export async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  for (const each of await Promise.allSettled(work)) if (each.status === 'rejected') throw each.reason;
 }
 
 const isData = (name: string): boolean =>
@@ -235,41 +251,20 @@ async function heal(
   onProgress: SendProgress,
 ): Promise<number> {
   const local = suppliers.spoolFile(pack);
-  if (local !== undefined) {
-    await store.putPack(pack, local, { signal, onProgress });
-    return fileSize(local) ?? 0;
-  }
+  if (local !== undefined && (await putFromSpool(store, pack, local, { signal, onProgress })))
+    return catalog.packSizes([pack]).get(pack) ?? fileSize(local) ?? 0;
   let failure: unknown;
   for (const other of suppliers.others) {
     const scratch = path.join(suppliers.scratch, `.heal-${store.name}-${pack}`);
     try {
-      const hash = createHash('sha256');
-      let bytes = 0;
-      const meter = new Transform({
-        transform(part: Buffer, _encoding, done) {
-          hash.update(part);
-          bytes += part.length;
-          onProgress(0);
-          done(null, part);
-        },
-      });
-      await pipeline(
-        await other.destination.get(other.key(packName(pack)), { signal }),
-        meter,
-        createWriteStream(scratch, { mode: 0o600, flush: true }),
-      );
-      if (hash.digest('hex') !== pack)
-        throw new HoldfastError('IntegrityMismatch', `${other.name}: pack ${pack} is damaged`);
-      await store.putPack(pack, scratch, { signal, onProgress });
-      return bytes;
+      const put = (file: string): Promise<void> => store.putPack(pack, file, { signal, onProgress });
+      return await fetchPack(other, pack, scratch, put, { signal, onProgress });
     } catch (error) {
       signal.throwIfAborted();
       const code = error instanceof HoldfastError ? error.code : undefined;
       // Where it is missing or damaged, trying again does not help; reading the sources again does.
       if (code !== 'ObjectMissing' && code !== 'IntegrityMismatch') failure ??= error;
       if (code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
-    } finally {
-      await rm(scratch, { force: true });
     }
   }
   throw (
@@ -278,4 +273,43 @@ async function heal(
       hint: 'The run starts again from the sources.',
     })
   );
+}
+
+/**
+ * Reads a pack from a destination into a scratch file, checks it against its name and hands the file on, to be gone afterwards.
+ *
+ * @returns its bytes.
+ * @throws HoldfastError `ObjectMissing`, `IntegrityMismatch`.
+ */
+export async function fetchPack(
+  from: Store,
+  pack: string,
+  scratch: string,
+  use: (file: string) => Promise<void>,
+  options: { signal: AbortSignal; onProgress?: SendProgress },
+): Promise<number> {
+  const { signal, onProgress } = options;
+  try {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    const meter = new Transform({
+      transform(part: Buffer, _encoding, done) {
+        hash.update(part);
+        bytes += part.length;
+        onProgress?.(0);
+        done(null, part);
+      },
+    });
+    await pipeline(
+      await from.destination.get(from.key(packName(pack)), { signal }),
+      meter,
+      createWriteStream(scratch, { mode: 0o600, flush: true }),
+    );
+    if (hash.digest('hex') !== pack)
+      throw new HoldfastError('IntegrityMismatch', `${from.name}: pack ${pack} is damaged`);
+    await use(scratch);
+    return bytes;
+  } finally {
+    await rm(scratch, { force: true });
+  }
 }

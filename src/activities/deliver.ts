@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../errors.js';
 import { commitRun, type SendProgress } from './commit.js';
 import type { Host } from './host.js';
@@ -18,6 +19,9 @@ export async function deliver(
   onProgress: SendProgress,
 ): Promise<DeliverAnswer> {
   const delivered: string[] = [];
+  if (!(await pluggedIn(host, destination, signal))) {
+    return { delivered, left: host.history.owed(job, destination).length };
+  }
   for (const run of host.history.owed(job, destination)) {
     signal.throwIfAborted();
     try {
@@ -34,6 +38,27 @@ export async function deliver(
     delivered.push(run);
   }
   return { delivered, left: host.history.owed(job, destination).length };
+}
+
+const lookEveryMs = 2000;
+/** One activity looks out for so long; then the workflow starts the next. */
+const lookOutMs = 3600_000;
+
+/** Waits for a drive that comes and goes; false when it did not come for a long time. */
+async function pluggedIn(host: Host, name: string, signal: AbortSignal): Promise<boolean> {
+  const config = host.config.destinations[name];
+  if (config?.type !== 'local' || config.presence !== 'optional') return true;
+  const destination = await host.destination(name, config);
+  for (const end = Date.now() + lookOutMs; Date.now() < end; ) {
+    try {
+      await destination.space(signal);
+      return true;
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'DestinationMissing') throw error;
+    }
+    await sleep(lookEveryMs, undefined, { signal });
+  }
+  return false;
 }
 
 function markDelivered(

@@ -27,6 +27,8 @@ export class Host {
   private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
   private readonly catalogs = new Map<string, Catalog>();
   private readonly filters = new Map<string, Promise<SharedArrayBuffer>>();
+  /** Destinations that refused their credentials last. */
+  private readonly doubted = new Set<string>();
 
   constructor(
     private loaded: LoadedConfig,
@@ -117,15 +119,30 @@ export class Host {
 
   /** The destination as the frozen config describes it, with secrets resolved now. Kept open while nothing changes. */
   async destination(name: string, frozen: DestinationConfig): Promise<Destination> {
+    const doubted = this.doubted.delete(name);
+    if (doubted) this.reloadIfValid();
     const live = unmask(frozen, this.config.destinations[name]);
     const resolved = await resolveSecrets(live, `destinations.${name}`);
     const config = JSON.stringify(resolved);
     const known = this.opened.get(name);
-    if (known?.config === config) return known.destination;
+    if (known?.config === config && !doubted) return known.destination;
     const destination = openDestination(name, resolved, { state: this.state });
     this.opened.set(name, { config, destination });
     if (known) void known.destination.then((old) => old.close()).catch(() => undefined);
     return destination;
+  }
+
+  /** Its credentials were refused: next time it is opened anew, with what the config and the secrets say then. */
+  doubt(name: string): void {
+    this.doubted.add(name);
+  }
+
+  private reloadIfValid(): void {
+    try {
+      this.reload();
+    } catch (error) {
+      this.log.debug({ err: error }, 'the config is being changed; the one that was read before is used');
+    }
   }
 
   /** Makes the root folder of a destination that no run of this job has ever used. */

@@ -18,7 +18,9 @@ import { planRepack } from '../repository/repack-plan.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
+import type { Warning } from '../workflows/types.js';
 import { type SendProgress, supply } from './commit.js';
+import { Removal } from './removal.js';
 import { type CareContext, repackGroup } from './repack.js';
 import { retentionVerdicts } from './retention-verdicts.js';
 import { spoolFiles } from './threads/spool-files.js';
@@ -44,6 +46,7 @@ export interface PruneAnswer {
   freed: number;
   /** Packs and indexes whose content was put together anew. */
   repacked: number;
+  warnings?: Warning[];
 }
 
 /**
@@ -60,6 +63,7 @@ export async function pruneDestination(
 ): Promise<PruneAnswer> {
   const answer: PruneAnswer = { removed: 0, marked: 0, deleted: 0, freed: 0, repacked: 0 };
   if (context.job.retention === undefined && options.thorough !== true) return answer;
+  if (context.destinationConfig(destination).deletes === false) return answer;
   const store = await context.store(destination);
   const key = await context.key();
   const { catalog } = context;
@@ -74,6 +78,9 @@ export async function pruneDestination(
   }
   const verdicts = retentionVerdicts(catalog, context.job, here, now.getTime());
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
+  const removal = new Removal(store, signal);
+  // What is locked cannot go yet, so neither can what it needs.
+  for (const row of here) if (goes.has(row.id) && (await removal.isLocked(row.name))) goes.delete(row.id);
   const leaving = here.filter((row) => goes.has(row.id));
   const stays = here.filter((row) => !goes.has(row.id));
 
@@ -85,7 +92,9 @@ export async function pruneDestination(
   const due = open.filter((record) => now.getTime() - Date.parse(record.time) >= graceMs);
   const tidyKey = `tidied:${destination}`;
   const untidy = options.thorough === true || leaving.length > 0 || catalog.get(tidyKey) !== '1';
-  if (!untidy && due.length === 0) return answer;
+  // Uploads that a crash left behind; those that are younger may be gone on with.
+  await removal.sweep();
+  if ((!untidy && due.length === 0) || !(await removal.isAllowed())) return { ...answer, ...removal.warnings() };
   catalog.set(tidyKey, '');
   catalog.addMarks(open.flatMap((record) => record.packs));
 
@@ -120,7 +129,7 @@ export async function pruneDestination(
   }
   await supplyLive(context, store, key, others, live, signal, onProgress);
 
-  for (const record of due) await deleteMarked(context, store, key, record, live, now, answer, signal, onProgress);
+  for (const record of due) await deleteMarked(context, removal, key, record, live, now, answer, onProgress);
   const marked = new Set(
     open.filter((record) => !due.includes(record)).flatMap(({ packs, indexes }) => [...packs, ...indexes]),
   );
@@ -139,13 +148,13 @@ export async function pruneDestination(
     catalog.addMarks(record.packs);
   }
   for (const row of leaving) {
-    await store.destination.delete(store.key(row.name), signal);
+    if (!(await removal.delete(row.name))) break;
     catalog.dropPresence(destination, row.name);
     if (catalog.holders(row.name).length === 0) catalog.dropSnapshot(row.id);
     answer.removed++;
   }
   if (untidy) catalog.set(tidyKey, '1');
-  return answer;
+  return { ...answer, ...removal.warnings() };
 }
 
 /** What a root needs that cannot be read is not known: nothing may go. */
@@ -242,40 +251,43 @@ async function unneeded(
   };
 }
 
-/** The second phase of one record: indexes, then packs; what is needed again is left. */
+/** The second phase of one record: indexes, then packs; what is needed again is left, what is locked waits. */
 async function deleteMarked(
   context: CareContext,
-  store: Store,
+  removal: Removal,
   key: RepositoryKey | undefined,
   record: DeletionRecord,
   live: Liveness,
   now: Date,
   answer: PruneAnswer,
-  signal: AbortSignal,
   onProgress: SendProgress,
 ): Promise<void> {
   const { catalog } = context;
+  const { store, signal } = removal;
+  let left = 0;
   const present = catalog.presence(store.name);
-  const remove = async (name: string): Promise<void> => {
-    await store.destination.delete(store.key(name), signal);
+  const remove = async (name: string): Promise<boolean> => {
+    if ((await removal.isLocked(name)) || !(await removal.delete(name))) {
+      left++;
+      return false;
+    }
     catalog.dropPresence(store.name, name);
     answer.deleted++;
     answer.freed += present.get(name) ?? 0;
     onProgress(0);
+    return true;
   };
   for (const index of record.indexes) {
     if (live.indexes.has(index)) continue;
-    await remove(indexName(index));
-    if (catalog.holders(indexName(index)).length > 0) continue;
+    if (!(await remove(indexName(index))) || catalog.holders(indexName(index)).length > 0) continue;
     const packs = catalog.packsOf(index).map((pack) => pack.hash);
     catalog.unlist(index, packs);
   }
   for (const pack of record.packs) {
     if (live.packs.has(pack)) continue;
-    await remove(packName(pack));
-    if (catalog.holders(packName(pack)).length === 0) catalog.forgetPacks([pack]);
+    if ((await remove(packName(pack))) && catalog.holders(packName(pack)).length === 0) catalog.forgetPacks([pack]);
   }
-  await putRecord(store, key, { ...record, done: now.toISOString() }, signal);
+  if (left === 0) await putRecord(store, key, { ...record, done: now.toISOString() }, signal);
 }
 
 async function putRecord(

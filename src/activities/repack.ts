@@ -24,6 +24,7 @@ export interface CareContext {
   jobName: string;
   /** A spool folder with the folders of a run. */
   folder: string;
+  destinationConfig(name: string): DestinationConfig;
   store(name: string): Promise<Store>;
   key(): Promise<RepositoryKey | undefined>;
 }

@@ -36,6 +36,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./commands/anomalies.js'),
   },
   {
+    name: 'copy',
+    summary: 'copy a repository from one destination to another',
+    load: () => import('./commands/copy.js'),
+  },
+  {
     name: 'key',
     summary: 'list, add and change passphrases; recovery sheets',
     load: () => import('./commands/key.js'),
@@ -50,7 +55,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'catalog', summary: 'rebuild the catalog of a job', load: () => import('./commands/catalog.js') },
   {
     name: 'destinations',
-    summary: 'list, test and adopt destinations',
+    summary: 'list, test, measure and adopt destinations',
     load: () => import('./commands/destinations.js'),
   },
   { name: 'login', summary: 'log in to Google Drive or Dropbox', load: () => import('./commands/login.js') },

@@ -24,6 +24,17 @@ const localDestinationSchema = z
   })
   .describe('A local folder.');
 
+const objectLockSchema = z
+  .strictObject({
+    mode: z
+      .enum(['governance', 'compliance'])
+      .describe('governance: users with a special permission may lift the lock; compliance: nobody may.'),
+    days: z.int().min(1).max(36_500).describe('How long each object is locked from when it was stored.'),
+  })
+  .describe(
+    'Locks packs, indexes and snapshots, so that stolen credentials cannot delete them. The bucket must have been made with Object Lock.',
+  );
+
 const s3DestinationSchema = z
   .strictObject({
     type: z.literal('s3').describe('Amazon S3 or a service that speaks its protocol.'),
@@ -67,7 +78,12 @@ const s3DestinationSchema = z
     secretAccessKey: secret('The secret access key.').optional(),
     sessionToken: secret('The session token of temporary credentials.').optional(),
     storageClass: text().optional().describe('The storage class of packs, such as STANDARD_IA. Default: the bucket’s.'),
-    sse: z.enum(['AES256', 'aws:kms']).optional().describe('Encryption at rest by the service. Default: the bucket’s.'),
+    sse: z
+      .enum(['AES256', 'aws:kms', 'aws:kms:dsse'])
+      .optional()
+      .describe('Encryption at rest by the service. Default: the bucket’s.'),
+    sseKmsKeyId: text().optional().describe('The KMS key’s id or ARN. Default: the account’s own key for S3.'),
+    objectLock: objectLockSchema.optional(),
     ...everyDestination,
   })
   .superRefine((s3, context) => {
@@ -76,6 +92,8 @@ const s3DestinationSchema = z
       context.addIssue('expected `accessKeyId` and `secretAccessKey` together');
     else if (have('sessionToken') && !have('accessKeyId'))
       context.addIssue('`sessionToken` needs `accessKeyId` and `secretAccessKey`');
+    if (s3.sseKmsKeyId !== undefined && !s3.sse?.startsWith('aws:kms'))
+      context.addIssue({ code: 'custom', path: ['sseKmsKeyId'], message: 'needs `sse: aws:kms`' });
   })
   .describe('An S3 bucket.');
 

@@ -7,7 +7,9 @@ import type { KeyFile } from '../repository/keys.js';
 import { canRead } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { syncFrom } from '../repository/sync.js';
+import { type Lock, readHolder, tryExclusive } from '../worker/locks.js';
 import { isRunning } from './executions.js';
+import { workerLockPath } from './hosted-worker.js';
 import type { Session } from './session.js';
 
 export interface Rebuilt {
@@ -23,7 +25,7 @@ export interface Rebuilt {
  * Empties a job's catalog and reads it again from its destinations.
  *
  * @param session to see whether a run is in progress; undefined when no Temporal server is up.
- * @throws HoldfastError `JobUnknown`, `JobBusy`; when no destination holds the repository, why.
+ * @throws HoldfastError `JobUnknown`, `JobBusy` (also while a worker is up); when no destination holds the repository, why.
  */
 export async function rebuildCatalog(
   loaded: LoadedConfig,
@@ -31,6 +33,9 @@ export async function rebuildCatalog(
   job: string,
   log: Logger,
 ): Promise<Rebuilt> {
+  findJob(loaded.config, job);
+  // A worker keeps a picture of the catalog in memory, and any of its runs may be about to write to it.
+  const lock = takeWorkerLock(loaded.config.state);
   const host = new Host(loaded, undefined, log);
   try {
     const { destinations } = findJob(loaded.config, job);
@@ -102,7 +107,19 @@ export async function rebuildCatalog(
     }
   } finally {
     await host.close();
+    lock.release();
   }
+}
+
+function takeWorkerLock(state: string): Lock {
+  const path = workerLockPath(state);
+  const lock = tryExclusive(path, { command: 'holdfast catalog rebuild' });
+  if (lock !== undefined) return lock;
+  const holder = readHolder(path);
+  const who = holder === undefined ? 'another process' : `${holder.command} (process ${holder.pid})`;
+  throw new HoldfastError('JobBusy', `this host's worker is up: ${who}`, {
+    hint: 'End it first, so that nothing uses the catalog meanwhile; runs in progress go on when it is up again.',
+  });
 }
 
 async function openStore(host: Host, name: string, job: string): Promise<Store> {

@@ -5,6 +5,7 @@ import type { LoadedConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import type { Config, DestinationConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
+import { packHashOf, snapshotIdOf } from '../repository/layout.js';
 
 /** @throws HoldfastError `UsageInvalid`, with the nearest name. */
 export function findDestination(config: Config, name: string): DestinationConfig {
@@ -55,4 +56,67 @@ export function placeOf(config: DestinationConfig): string {
   }
   const folder = config.prefix ? `/${config.prefix}` : '';
   return `s3://${config.bucket}${folder}${config.endpoint ? ` at ${config.endpoint}` : ''}`;
+}
+
+export interface JobUsage {
+  job: string;
+  snapshots: number;
+  packs: number;
+  objects: number;
+  bytes: number;
+}
+
+export interface Usage {
+  name: string;
+  type: string;
+  /** Of this host's repositories there. */
+  bytes: number;
+  jobs: JobUsage[];
+  /** null where the destination does not tell. */
+  free: number | null;
+  total: number | null;
+  error: { code: string; message: string } | null;
+}
+
+/** What this host's repositories take at destinations, by what these list now. One that does not answer says why in `error`. */
+export async function usage(
+  loaded: LoadedConfig,
+  names: readonly string[],
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<Usage[]> {
+  const host = new Host(loaded, undefined, log);
+  try {
+    return await Promise.all(names.map((name) => usageOf(host, name, signal)));
+  } finally {
+    await host.close();
+  }
+}
+
+async function usageOf(host: Host, name: string, signal?: AbortSignal): Promise<Usage> {
+  const config = findDestination(host.config, name);
+  const answer: Usage = { name, type: config.type, bytes: 0, jobs: [], free: null, total: null, error: null };
+  try {
+    const destination = await host.destination(name, config);
+    const jobs = new Map<string, JobUsage>();
+    const prefix = `${host.config.host}/`;
+    for await (const { key, size } of destination.list(prefix, signal)) {
+      const [job = ''] = key.slice(prefix.length).split('/');
+      const object = key.slice(prefix.length + job.length + 1);
+      const one = jobs.get(job) ?? { job, snapshots: 0, packs: 0, objects: 0, bytes: 0 };
+      jobs.set(job, one);
+      one.objects++;
+      one.bytes += size;
+      if (packHashOf(object) !== undefined) one.packs++;
+      if (snapshotIdOf(object) !== undefined) one.snapshots++;
+    }
+    answer.jobs = [...jobs.values()].sort((a, b) => (a.job < b.job ? -1 : 1));
+    answer.bytes = answer.jobs.reduce((sum, { bytes }) => sum + bytes, 0);
+    const space = await destination.space(signal);
+    if (space !== undefined) Object.assign(answer, space);
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    answer.error = { code: error.code, message: error.message };
+  }
+  return answer;
 }

@@ -1,6 +1,6 @@
 import { isGrpcServiceError, type WorkflowExecutionDescription, WorkflowNotFoundError } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
-import type { BackupStatusAnswer, HeartbeatDetails } from '../workflows/types.js';
+import type { BackupStatusAnswer, DeliveryStatus, HeartbeatDetails } from '../workflows/types.js';
 import { statusQuery } from '../workflows/types.js';
 import type { TemporalClient } from './connection.js';
 
@@ -65,14 +65,27 @@ export function pendingOf(description: WorkflowExecutionDescription): Pending {
 }
 
 /** The workflow's own answer; undefined when no worker gives one in time. */
-export async function queryStatus(
+export function queryStatus(
   temporal: TemporalClient,
   run: string,
   timeoutMs: number,
 ): Promise<BackupStatusAnswer | undefined> {
-  const handle = temporal.client.workflow.getHandle(run);
+  return query<BackupStatusAnswer>(temporal, run, timeoutMs);
+}
+
+/** How a delivery stands; undefined when there is none, or no worker answers in time. */
+export async function queryDelivery(
+  temporal: TemporalClient,
+  id: string,
+  timeoutMs: number,
+): Promise<DeliveryStatus | undefined> {
+  return (await isRunning(temporal, id)) ? query<DeliveryStatus>(temporal, id, timeoutMs) : undefined;
+}
+
+async function query<Answer>(temporal: TemporalClient, id: string, timeoutMs: number): Promise<Answer | undefined> {
+  const handle = temporal.client.workflow.getHandle(id);
   try {
-    const ask = () => handle.query<BackupStatusAnswer>(statusQuery);
+    const ask = () => handle.query<Answer>(statusQuery);
     return await temporal.connection.withDeadline(Date.now() + timeoutMs, ask);
   } catch {
     return undefined;

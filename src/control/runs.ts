@@ -4,8 +4,8 @@ import { emptyDocument } from '../activities/document.js';
 import { History } from '../activities/history.js';
 import { nearest } from '../config/nearest.js';
 import { HoldfastError } from '../errors.js';
-import { closedStatuses, type RunDocument, type RunStatus, signalNames } from '../workflows/types.js';
-import { describeRun, isPassing, queryStatus } from './executions.js';
+import { closedStatuses, deliverId, type RunDocument, type RunStatus, signalNames } from '../workflows/types.js';
+import { describeRun, isPassing, queryDelivery, queryStatus } from './executions.js';
 import { isRunDocument, jobOfRun, look, type RunUpdate, unknownRun } from './follow.js';
 import type { Session } from './session.js';
 
@@ -75,14 +75,62 @@ export async function showRun(
     if (info.type !== 'backup') throw unknownRun(run);
     if (info.status.name !== 'RUNNING') {
       const closed = known !== undefined && isClosed(known.status);
-      return { document: closed ? known : await documentOf(session, info, known, true) };
+      const document = closed ? known : await documentOf(session, info, known, true);
+      return { document: await withDeliveries(session, document) };
     }
     const update = await look(session, run);
     const document = known ?? emptyDocument(run, jobOfRun(run), info.startTime.toISOString(), 'running');
-    return { document: { ...document, status: update.status?.status ?? openStatus(document.status) }, update };
+    const destinations = update.status?.destinations.map(({ state, misses: _, error, ...rest }) => ({
+      ...rest,
+      status: state,
+      error: error ?? null,
+    }));
+    const status = update.status?.status ?? openStatus(document.status);
+    return { document: { ...document, status, ...(destinations === undefined ? {} : { destinations }) }, update };
   } finally {
     history.close();
   }
+}
+
+/** The document with how the deliveries of what destinations missed stand, as far as a worker is up to tell. */
+async function withDeliveries(session: Session, document: RunDocument): Promise<RunDocument> {
+  const destinations = await Promise.all(
+    document.destinations.map(async (destination) => {
+      if (destination.status !== 'missed') return destination;
+      const id = deliverId(session.loaded.config.host, document.job, destination.name);
+      const delivery = await queryDelivery(session.temporal, id, queryTimeoutMs);
+      return delivery === undefined ? destination : { ...destination, delivery };
+    }),
+  );
+  return { ...document, destinations };
+}
+
+/**
+ * Tells every run in progress and every delivery of this host to try its destinations again now, such as after a login.
+ *
+ * @returns how many were told.
+ */
+export async function retryNow(session: Session): Promise<number> {
+  const { client } = session.temporal;
+  const own = session.loaded.config.host.replaceAll("'", "''");
+  let told = 0;
+  for (const [type, signal] of [
+    ['backup', signalNames.retry],
+    ['deliver', signalNames.more],
+  ] as const) {
+    const query = `WorkflowType = '${type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${type}/${own}/'`;
+    for await (const { workflowId } of client.workflow.list({ query })) {
+      const sent = client.workflow.getHandle(workflowId).signal(signal);
+      if (
+        await sent.then(
+          () => true,
+          () => false,
+        )
+      )
+        told++;
+    }
+  }
+  return told;
 }
 
 /**

@@ -18,6 +18,8 @@ export interface PutOptions {
   exclusive?: boolean;
   /** SHA-256 of the body, hex; `IntegrityMismatch` if what is sent differs. Not read again where a file is only linked. */
   sha256?: string;
+  /** Where the destination is set up to lock objects against deletion: lock this one. */
+  retain?: boolean;
   signal?: AbortSignal;
   /** Called with the number of further bytes accepted by the destination. */
   onProgress?: (bytes: number) => void;
@@ -27,7 +29,7 @@ export interface PutOptions {
 
 /**
  * A place that keeps objects. Every method throws `HoldfastError` (codes DestinationUnreachable, DestinationMissing,
- * DestinationFull, DestinationReadOnly, AuthDenied, ObjectMissing, ObjectExists, IntegrityMismatch, Throttled,
+ * DestinationFull, DestinationReadOnly, AuthDenied, AuthExpired, ObjectMissing, ObjectExists, IntegrityMismatch, Throttled,
  * DestinationFailed; HostKeyMismatch and ConfigInvalid when connecting; SpoolLost when the file to store cannot be read;
  * Cancelled when the signal fired) and nothing else; `retryable` says whether trying again can help. An unusable key is a DestinationFailed that is not retryable.
  * A put is atomic: the key shows either nothing, the old object or the whole new one, durable when the promise resolves.
@@ -53,6 +55,8 @@ export interface Destination {
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;
   /** Succeeds when the object does not exist (any more). */
   delete(key: string, signal?: AbortSignal): Promise<void>;
+  /** Until when the object cannot be deleted, where the destination locks objects; undefined when nothing holds it. */
+  lockedUntil?(key: string, signal?: AbortSignal): Promise<Date | undefined>;
   /** The destination's own clock; for those without one, this machine's. */
   now(signal?: AbortSignal): Promise<Date>;
   /** Bytes free and in all, where the destination can say. */

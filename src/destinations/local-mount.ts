@@ -24,3 +24,22 @@ export async function isMountPoint(path: string): Promise<boolean> {
     throw error;
   }
 }
+
+/** Folders below which disks and shares are mounted by custom. */
+const customary = ['/mnt', '/media', '/run/media', '/Volumes'];
+
+/**
+ * Whether `path`, where disks are mounted by custom, is on the same file system as that customary folder: then the disk that
+ * is meant is most likely not mounted.
+ */
+export async function looksUnmounted(path: string, folders: readonly string[] = customary): Promise<boolean> {
+  const above = folders.find((folder) => path.startsWith(`${folder}/`));
+  if (above === undefined) return false;
+  try {
+    const [here, there] = await Promise.all([stat(path), stat(above)]);
+    return here.dev === there.dev;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}

@@ -44,6 +44,8 @@ export class LocalDestination implements Destination {
   private readonly root: string;
   /** Folders that are known to exist and to be durable, so that only their first object pays for that. */
   private readonly folders = new Map<string, Promise<void>>();
+  /** The file system that the last object read was on. Without the disk that was mounted, its folder may still be there. */
+  private device: number | undefined;
 
   constructor(
     readonly name: string,
@@ -55,6 +57,7 @@ export class LocalDestination implements Destination {
   async ensureRoot(signal?: AbortSignal): Promise<void> {
     await this.run('looking for its folder', signal, async () => {
       await this.checkMount();
+      this.device = undefined;
       if (await isFolder(this.root)) return;
       const above = dirname(this.root);
       const mayCreateAbove = this.config.mountPoint !== undefined;
@@ -69,14 +72,14 @@ export class LocalDestination implements Destination {
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
     await this.run(`storing ${key}`, options.signal, async () => {
-      await this.checkRoot();
+      await this.checkDevice();
       try {
         await this.store(key, body, options);
       } catch (error) {
         if (!absent.has(errnoOf(error) ?? '')) throw error;
         // A folder known from before is gone: another disk, or somebody tidied up.
         this.folders.clear();
-        await this.checkRoot();
+        await this.checkDevice();
         await this.store(key, body, options);
       }
     });
@@ -91,6 +94,8 @@ export class LocalDestination implements Destination {
       try {
         const info = await handle.stat();
         if (!info.isFile()) throw this.objectMissing(key);
+        // Where something is found that was stored, more may be.
+        this.device = info.dev;
         const { start = 0, end = info.size } = options;
         if (end > info.size || start > end) {
           throw new HoldfastError(
@@ -383,6 +388,19 @@ export class LocalDestination implements Destination {
   private async checkRoot(): Promise<void> {
     await this.checkMount();
     if (!(await isFolder(this.root))) throw this.missing(`${this.root} is not there`);
+  }
+
+  /**
+   * Before anything is written: whoever unmounts the disk in the middle of a backup must not have the rest of it put into
+   * the folder below.
+   */
+  private async checkDevice(): Promise<void> {
+    await this.checkRoot();
+    const { dev } = await stat(this.root);
+    this.device ??= dev;
+    if (dev === this.device) return;
+    this.folders.clear();
+    throw this.missing(`another file system is at ${this.root} than before`);
   }
 
   /** For an ENOENT: the object is missing, or the whole destination is. */

@@ -53,5 +53,5 @@ export async function openDestination(
   options: OpenOptions = {},
 ): Promise<Destination> {
   const destination = await openUnlimited(name, config, options.state);
-  return config.bandwidth === undefined ? destination : withBandwidth(destination, config.bandwidth);
+  return config.bandwidth === undefined ? destination : withBandwidth(destination, config.bandwidth, config.timezone);
 }

@@ -9,14 +9,18 @@ interface Meaning extends ErrorDetails {
 const denied: Meaning = {
   code: 'AuthDenied',
   says: 'access denied',
-  hint: 'Check the keys and that they may list, read, write and delete in the bucket.',
+  hint: 'Check the keys and that they may list, read, write and delete in the bucket; keys that may not delete: `deletes: false`.',
 };
 const keys: Meaning = {
   code: 'AuthDenied',
   says: 'the credentials are refused',
   hint: 'Check the access key, the secret and the region.',
 };
-const expired: Meaning = { code: 'AuthDenied', says: 'the credentials have expired', hint: 'Renew the session token.' };
+const expired: Meaning = {
+  code: 'AuthExpired',
+  says: 'the credentials have expired',
+  hint: 'Renew them where the config points to (`sessionToken`); what waits goes on by itself.',
+};
 const skewed: Meaning = { code: 'AuthDenied', says: 'the clocks differ too much', hint: "Set this machine's clock." };
 const noBucket: Meaning = {
   code: 'DestinationMissing',
@@ -59,6 +63,7 @@ const byName: Readonly<Record<string, Meaning>> = {
   },
   ExpiredToken: expired,
   TokenRefreshRequired: expired,
+  ExpiredTokenException: expired,
   RequestTimeTooSkewed: skewed,
   NoSuchBucket: noBucket,
   NoSuchKey: { code: 'ObjectMissing', says: 'there is no such object' },

@@ -10,6 +10,7 @@ import {
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
+  type HeadObjectCommandOutput,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -25,6 +26,7 @@ import type { Body, Destination, ObjectInfo, PutOptions } from './destination.js
 import { checkKey, checkPrefix } from './keys.js';
 import { createClient } from './s3-client.js';
 import { errorName, s3Error, statusOf } from './s3-errors.js';
+import { type Cut, findUnfinished, type Unfinished } from './s3-unfinished.js';
 import { onceEach, type Section, sendSection } from './s3-upload.js';
 import { collect, emptyStream, guarded, tooLarge } from './streams.js';
 
@@ -47,6 +49,19 @@ const repeatable: ReadonlySet<string> = new Set([
   'ObjectExists',
 ]);
 
+/** Failures after which the next attempt goes on with the parts that got through. */
+const worthKeeping: ReadonlySet<string> = new Set([
+  'DestinationUnreachable',
+  'DestinationFailed',
+  'Throttled',
+  'AuthExpired',
+]);
+/** The service knows the upload's parts no more, or not as they were listed. */
+const cannotGoOn = /NoSuchUpload|InvalidPart|EntityTooSmall/;
+const dayMs = 86_400_000;
+/** The same object stored again makes another version; more than a few are not ours. */
+const maxVersions = 20;
+
 /** A bucket, or the part of one below a prefix, at AWS or any service that speaks S3. */
 export class S3Destination implements Destination {
   readonly type = 's3';
@@ -56,6 +71,8 @@ export class S3Destination implements Destination {
   private readonly secrets: string[];
   /** Off once the service has answered that it does not know `If-None-Match`. */
   private conditional = true;
+  /** Off once it has refused `x-amz-checksum-sha256` (Backblaze B2): the signed hash of the content still covers every byte. */
+  private checksums = true;
 
   /** Throws `ConfigInvalid`. */
   constructor(
@@ -82,17 +99,7 @@ export class S3Destination implements Destination {
       const opened = await openBody(body);
       try {
         if (exclusive && (await this.stat(key, signal)) !== undefined) throw this.objectExists(key);
-        if (exclusive && this.conditional) {
-          try {
-            await this.upload(key, opened, options, true);
-          } catch (error) {
-            if (!(error instanceof ConditionUnknown)) throw error;
-            this.conditional = false;
-            await this.upload(key, opened, options, false);
-          }
-        } else {
-          await this.upload(key, opened, options, false);
-        }
+        await this.uploadAsUnderstood(key, opened, options);
         await this.verify(key, opened, options);
       } finally {
         await opened.close();
@@ -152,15 +159,8 @@ export class S3Destination implements Destination {
   async stat(key: string, signal?: AbortSignal): Promise<ObjectInfo | undefined> {
     checkKey(key);
     return await this.run(`looking at ${key}`, signal, async () => {
-      try {
-        const head = await this.client.send(new HeadObjectCommand(this.at(key)), { abortSignal: signal });
-        return { key, size: head.ContentLength ?? 0, modified: head.LastModified ?? new Date(0) };
-      } catch (error) {
-        if (statusOf(error) !== 404) throw error;
-        // An answer to HEAD has no body that could tell a missing object from a missing bucket.
-        await this.checkBucket(signal);
-        return undefined;
-      }
+      const head = await this.head(key, signal);
+      return head && { key, size: head.ContentLength ?? 0, modified: head.LastModified ?? new Date(0) };
     });
   }
 
@@ -191,12 +191,59 @@ export class S3Destination implements Destination {
   async delete(key: string, signal?: AbortSignal): Promise<void> {
     checkKey(key);
     await this.run(`deleting ${key}`, signal, async () => {
+      if (this.config.objectLock !== undefined) return await this.deleteVersions(key, signal);
       try {
         await this.client.send(new DeleteObjectCommand(this.at(key)), { abortSignal: signal });
       } catch (error) {
         if (errorName(error) !== 'NoSuchKey') throw error;
       }
     });
+  }
+
+  async lockedUntil(key: string, signal?: AbortSignal): Promise<Date | undefined> {
+    if (this.config.objectLock === undefined) return undefined;
+    checkKey(key);
+    return await this.run(`looking at ${key}`, signal, async () => {
+      const until = (await this.head(key, signal))?.ObjectLockRetainUntilDate;
+      return until !== undefined && until.getTime() > Date.now() ? until : undefined;
+    });
+  }
+
+  /**
+   * Where objects can be locked there are versions: a plain delete would only hide the object and keep its bytes for ever.
+   * What is still locked stays, and is `AuthDenied`.
+   */
+  private async deleteVersions(key: string, signal?: AbortSignal): Promise<void> {
+    for (let tries = 0; tries < maxVersions; tries++) {
+      const head = await this.head(key, signal);
+      if (head === undefined) return;
+      const { VersionId } = head;
+      const command = new DeleteObjectCommand({ ...this.at(key), ...(VersionId !== undefined && { VersionId }) });
+      await this.client.send(command, { abortSignal: signal });
+    }
+    throw new HoldfastError('DestinationFailed', `${this.label}: ${key} is still there after deleting it`);
+  }
+
+  private async head(key: string, signal?: AbortSignal): Promise<HeadObjectCommandOutput | undefined> {
+    try {
+      return await this.client.send(new HeadObjectCommand(this.at(key)), { abortSignal: signal });
+    } catch (error) {
+      // An answer to HEAD has no body that could tell a missing object from a missing bucket, or why it is refused.
+      if (statusOf(error) !== 404) throw await this.explained(error, signal);
+      await this.checkBucket(signal);
+      return undefined;
+    }
+  }
+
+  /** The error of a request whose answer can tell what is wrong, in place of one that could not. */
+  private async explained(error: unknown, signal?: AbortSignal): Promise<unknown> {
+    const status = statusOf(error);
+    if (status !== 400 && status !== 403) return error;
+    const command = new ListObjectsV2Command({ Bucket: this.config.bucket, Prefix: this.prefix, MaxKeys: 1 });
+    return await this.client.send(command, { abortSignal: signal }).then(
+      () => error,
+      (clearer: unknown) => clearer,
+    );
   }
 
   /** From the `Date` header of a listing of at most one object (whole seconds). */
@@ -262,13 +309,31 @@ export class S3Destination implements Destination {
     return { Bucket: this.config.bucket, Key: this.prefix + key };
   }
 
-  private stored(): { StorageClass?: StorageClass; ServerSideEncryption?: ServerSideEncryption } {
-    const { storageClass, sse } = this.config;
+  private stored(retain: boolean | undefined) {
+    const { storageClass, sse, sseKmsKeyId, objectLock } = this.config;
     // The SDK's types list the values it knew when it was made; services have others.
     return {
       ...(storageClass !== undefined && { StorageClass: storageClass as StorageClass }),
       ...(sse !== undefined && { ServerSideEncryption: sse as ServerSideEncryption }),
+      ...(sseKmsKeyId !== undefined && { SSEKMSKeyId: sseKmsKeyId }),
+      ...(objectLock !== undefined &&
+        retain && {
+          ObjectLockMode: lockModes[objectLock.mode],
+          ObjectLockRetainUntilDate: new Date(Date.now() + objectLock.days * dayMs),
+        }),
     };
+  }
+
+  /** Leaves out what the service turns out not to know. */
+  private async uploadAsUnderstood(key: string, body: OpenBody, options: PutOptions): Promise<void> {
+    for (;;) {
+      try {
+        return await this.upload(key, body, options, options.exclusive === true && this.conditional);
+      } catch (error) {
+        if (!(error instanceof Unsupported)) throw error;
+        this[error.feature] = false;
+      }
+    }
   }
 
   private async upload(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
@@ -287,33 +352,92 @@ export class S3Destination implements Destination {
         await sendSection(section, async (stream, abortSignal) => {
           const command = new PutObjectCommand({
             ...this.at(key),
-            ...this.stored(),
+            ...this.stored(options.retain),
             Body: stream,
             ContentLength: body.size,
-            ChecksumSHA256: digest.toString('base64'),
+            ...this.checksum(digest),
             ...(onlyNew && { IfNoneMatch: '*' }),
           });
           command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
           await this.client.send(command, { abortSignal });
         });
       } catch (error) {
+        this.noticeChecksums(error);
         await this.settleCondition(key, body, error, onlyNew, attempt, signal);
       }
     });
   }
 
+  private checksum(digest: Buffer): { ChecksumSHA256?: string } {
+    return this.checksums ? { ChecksumSHA256: digest.toString('base64') } : {};
+  }
+
+  private noticeChecksums(error: unknown): void {
+    if (this.checksums && error instanceof Error && /unsupported header.*x-amz-(sdk-)?checksum/i.test(error.message))
+      throw new Unsupported('checksums');
+  }
+
   private async uploadParts(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
-    const { signal, limiter, onProgress } = options;
-    const { partSize, digests, total } = await digestParts(body, signal);
-    if (options.sha256 !== undefined && total !== options.sha256) throw digestMismatch(key);
-    const action = `storing ${key}`;
-    const created = await this.client.send(
-      new CreateMultipartUploadCommand({ ...this.at(key), ...this.stored(), ChecksumAlgorithm: 'SHA256' }),
-      { abortSignal: signal },
-    );
-    const UploadId = created.UploadId;
-    if (UploadId === undefined)
+    const { signal } = options;
+    const cut = await digestParts(body, signal);
+    if (options.sha256 !== undefined && cut.total !== options.sha256) throw digestMismatch(key);
+    // Others may be creating an exclusive object at the same time: nobody goes on with what may be theirs.
+    const unfinished = options.exclusive ? undefined : await this.unfinished(key, body, cut, signal);
+    if (unfinished !== undefined) {
+      try {
+        return await this.sendAll(key, body, cut, unfinished, options, onlyNew);
+      } catch (error) {
+        if (!cannotGoOn.test(String(error))) throw error;
+        await this.abort(key, unfinished.uploadId);
+      }
+    }
+    const create = new CreateMultipartUploadCommand({
+      ...this.at(key),
+      ...this.stored(options.retain),
+      ...(this.checksums && { ChecksumAlgorithm: 'SHA256' }),
+    });
+    const created = await this.client.send(create, { abortSignal: signal }).catch((error: unknown) => {
+      this.noticeChecksums(error);
+      throw error;
+    });
+    if (created.UploadId === undefined)
       throw new HoldfastError('DestinationFailed', `${this.label}: gave no id for a multipart upload`);
+    await this.sendAll(key, body, cut, { uploadId: created.UploadId, parts: new Map() }, options, onlyNew);
+  }
+
+  /** An upload of the same content that was cut off; where the credentials may not list uploads there is none. */
+  private async unfinished(
+    key: string,
+    body: OpenBody,
+    cut: Cut,
+    signal?: AbortSignal,
+  ): Promise<Unfinished | undefined> {
+    try {
+      return await findUnfinished(this.client, this.at(key), body, cut, signal);
+    } catch (error) {
+      const { code } = this.translate(`looking for an unfinished upload of ${key}`, error, signal);
+      if (code === 'AuthDenied' || code === 'DestinationFailed') return undefined;
+      throw error;
+    }
+  }
+
+  private async abort(key: string, UploadId: string): Promise<void> {
+    const abort = new AbortMultipartUploadCommand({ ...this.at(key), UploadId });
+    // What this does not reach, sweep() removes later.
+    await this.client.send(abort, { abortSignal: AbortSignal.timeout(10_000) }).catch(() => {});
+  }
+
+  /** Sends the parts that the upload does not have yet, several at a time, and completes it. */
+  private async sendAll(
+    key: string,
+    body: OpenBody,
+    { partSize, digests }: Cut,
+    upload: Unfinished,
+    options: PutOptions,
+    onlyNew: boolean,
+  ): Promise<void> {
+    const { signal, limiter, onProgress } = options;
+    const { uploadId: UploadId } = upload;
     const failed = new AbortController();
     const together = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
     const parts: CompletedPart[] = [];
@@ -322,9 +446,15 @@ export class S3Destination implements Destination {
       for (let index = next++; index < digests.length; index = next++) {
         const start = index * partSize;
         const end = Math.min(start + partSize, body.size);
+        const there = upload.parts.get(index);
+        if (there !== undefined) {
+          parts[index] = there;
+          onProgress?.(end - start);
+          continue;
+        }
         const digest = digests[index] ?? Buffer.alloc(0);
         const progress = onceEach(onProgress);
-        parts[index] = await this.repeat(action, together, () =>
+        parts[index] = await this.repeat(`storing ${key}`, together, () =>
           sendSection(
             { key, body, start, end, digest, limiter, signal: together, onProgress: progress() },
             async (stream, abortSignal) => {
@@ -334,10 +464,14 @@ export class S3Destination implements Destination {
                 PartNumber: index + 1,
                 Body: stream,
                 ContentLength: end - start,
-                ChecksumSHA256: digest.toString('base64'),
+                ...this.checksum(digest),
               });
               command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
-              const { ETag, ChecksumSHA256 } = await this.client.send(command, { abortSignal });
+              const sent = this.client.send(command, { abortSignal });
+              const { ETag, ChecksumSHA256 } = await sent.catch((error: unknown) => {
+                this.noticeChecksums(error);
+                throw error;
+              });
               return { PartNumber: index + 1, ...(ETag && { ETag }), ...(ChecksumSHA256 && { ChecksumSHA256 }) };
             },
           ),
@@ -356,9 +490,8 @@ export class S3Destination implements Destination {
       if (first !== undefined) throw first.error;
       await this.complete(key, body, UploadId, parts, onlyNew, signal);
     } catch (error) {
-      const abort = new AbortMultipartUploadCommand({ ...this.at(key), UploadId });
-      // What this does not reach, sweep() removes later.
-      await this.client.send(abort, { abortSignal: AbortSignal.timeout(10_000) }).catch(() => {});
+      const { code, retryable } = this.translate(`storing ${key}`, error, signal);
+      if (!retryable || !worthKeeping.has(code) || error instanceof Unsupported) await this.abort(key, UploadId);
       throw error;
     }
   }
@@ -395,7 +528,11 @@ export class S3Destination implements Destination {
     attempt: number,
     signal?: AbortSignal,
   ): Promise<void> {
-    if (onlyNew && (errorName(error) === 'NotImplemented' || statusOf(error) === 501)) throw new ConditionUnknown();
+    const unknown =
+      errorName(error) === 'NotImplemented' ||
+      statusOf(error) === 501 ||
+      (error instanceof Error && /unsupported header.*if-none-match/i.test(error.message));
+    if (onlyNew && unknown) throw new Unsupported('conditional');
     if (onlyNew && attempt > 1 && statusOf(error) === 412 && (await this.holds(key, body, signal))) return;
     throw error;
   }
@@ -433,7 +570,7 @@ export class S3Destination implements Destination {
           hint: 'Create the bucket, or correct its name.',
         });
       }
-      throw error;
+      throw await this.explained(error, signal);
     }
   }
 
@@ -464,7 +601,7 @@ export class S3Destination implements Destination {
       try {
         return await work(attempt);
       } catch (raw) {
-        if (raw instanceof ConditionUnknown) throw raw;
+        if (raw instanceof Unsupported) throw raw;
         const error = this.translate(action, raw, signal);
         const wait = Math.max(200 * 2 ** attempt, error.code === 'Throttled' ? (error.retryAfterMs ?? 0) : 0);
         if (attempt >= attempts || !error.retryable || !repeatable.has(error.code) || wait > longestWaitMs) throw error;
@@ -474,8 +611,14 @@ export class S3Destination implements Destination {
   }
 }
 
-/** The service does not know conditional writes. */
-class ConditionUnknown extends Error {}
+const lockModes = { governance: 'GOVERNANCE', compliance: 'COMPLIANCE' } as const;
+
+/** The service does not know something that can be left out. */
+class Unsupported extends Error {
+  constructor(readonly feature: 'conditional' | 'checksums') {
+    super(`${feature}: not supported`);
+  }
+}
 
 type Handler<A, R> = (args: A) => Promise<R>;
 

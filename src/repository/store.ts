@@ -100,7 +100,7 @@ export class Store {
     file: string,
     options: { signal?: AbortSignal; onProgress?: (bytes: number) => void },
   ): Promise<void> {
-    await this.destination.put(this.key(packName(sha256)), { file }, { sha256, ...options });
+    await this.destination.put(this.key(packName(sha256)), { file }, { sha256, retain: true, ...options });
   }
 }
 

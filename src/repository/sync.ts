@@ -31,6 +31,8 @@ export async function syncFrom(
   catalog: Catalog,
   signal?: AbortSignal,
   repository: string | undefined = key?.repository,
+  /** Leave the catalog's word on which destination holds what: a backup may be adding to it meanwhile. */
+  leavePresence = false,
 ): Promise<SyncResult> {
   const objects = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) objects.set(name, size);
@@ -70,7 +72,7 @@ export async function syncFrom(
     }
   }
   const gone = noticeGone(catalog, store.name, objects, deletions);
-  catalog.setPresence(store.name, objects);
+  if (!leavePresence) catalog.setPresence(store.name, objects);
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
   const deleted = deletions.filter((record) => record.done !== undefined).flatMap((record) => record.packs);
   catalog.forgetPacks(deleted.filter((pack) => catalog.holders(packName(pack)).length === 0));

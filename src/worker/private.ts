@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client';
 import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { verifyInput } from '../activities/auth.js';
+import { type CopyActivities, createCopyActivities } from '../activities/copy.js';
 import { asFailure } from '../activities/failures.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
@@ -23,7 +24,7 @@ export interface PrivateWorkerOptions {
   targetUrl?: string | undefined;
 }
 
-/** Starts a worker for one command's restore: workflow and activities on one private queue, never the host's own. */
+/** Starts a worker for one command's restore or copy: workflow and activities on one private queue, never the host's own. */
 export async function startPrivateWorker(options: PrivateWorkerOptions): Promise<RunningWorker> {
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
@@ -31,10 +32,10 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   const worker = await Worker.create({
     connection: native,
     namespace: client.options.namespace,
-    identity: `holdfast restore ${process.pid}@${loaded.config.host}`,
+    identity: `holdfast command ${process.pid}@${loaded.config.host}`,
     ...workflowSource(),
-    activities: guarded(
-      createRestoreActivities({
+    activities: guarded({
+      ...createRestoreActivities({
         verify: (input) => verifyInput(host.state, 'restore', input),
         open: (input, { sync, signal }) =>
           openRepository(host, input.job, { sync, signal, destination: input.destination }),
@@ -42,7 +43,8 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
         log: (message, details) => log.info(details ?? {}, message),
         scratch: join(loaded.config.spool.path, 'restore'),
       }),
-    ),
+      ...createCopyActivities(host),
+    }),
     taskQueue: queue,
     shutdownGraceTime: '1s',
     shutdownForceTime: '30s',
@@ -66,9 +68,10 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   };
 }
 
+type PrivateActivities = RestoreActivities & CopyActivities;
+
 /** Every error leaves as a typed, redacted failure. */
-function guarded(activities: RestoreActivities): RestoreActivities {
-  const { restorePlan, restorePacks, restoreFinish, restoreDatabase, restoreCleanUp } = activities;
+function guarded(activities: PrivateActivities): PrivateActivities {
   const typed =
     <Ref, Answer>(run: (ref: Ref) => Promise<Answer>) =>
     async (ref: Ref): Promise<Answer> => {
@@ -79,10 +82,13 @@ function guarded(activities: RestoreActivities): RestoreActivities {
       }
     };
   return {
-    restorePlan: typed(restorePlan),
-    restorePacks: typed(restorePacks),
-    restoreFinish: typed(restoreFinish),
-    restoreDatabase: typed(restoreDatabase),
-    restoreCleanUp: typed(restoreCleanUp),
+    restorePlan: typed(activities.restorePlan),
+    restorePacks: typed(activities.restorePacks),
+    restoreFinish: typed(activities.restoreFinish),
+    restoreDatabase: typed(activities.restoreDatabase),
+    restoreCleanUp: typed(activities.restoreCleanUp),
+    copyPlan: typed(activities.copyPlan),
+    copyPacks: typed(activities.copyPacks),
+    copyFinish: typed(activities.copyFinish),
   };
 }

@@ -54,6 +54,7 @@ export function activitiesOf(host: string) {
     }).notify,
     noteUnsent: quick.noteUnsent,
     jobNotifiers: quick.jobNotifiers,
+    noteWaiting: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } }).noteWaiting,
     deliver: on({ ...sending, retry: once }).deliver,
   };
 }

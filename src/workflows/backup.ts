@@ -21,6 +21,7 @@ import type { FinishRequest } from '../activities/finish.js';
 import { activitiesOf, type HostActivities } from './activities.js';
 import { startDelivery } from './deliver.js';
 import { detailsText } from './details.js';
+import { SendQueue } from './send-queue.js';
 import {
   type BackupInput,
   type BackupStatusAnswer,
@@ -39,13 +40,16 @@ import {
 export const pauseSignal = defineSignal(signalNames.pause);
 export const resumeSignal = defineSignal(signalNames.resume);
 export const triggerSignal = defineSignal(signalNames.trigger);
+export const retrySignal = defineSignal(signalNames.retry);
 export const backupStatus = defineQuery<BackupStatusAnswer>(statusQuery);
 
 const outcomeKey = defineSearchAttributeKey('HoldfastOutcome', 'KEYWORD');
 const scheduledKey = defineSearchAttributeKey('TemporalScheduledById', 'KEYWORD');
 
-/** Batches between which the pipeline keeps every core and the network busy and the spool bounded. */
+/** Batches between which the pipeline keeps every core and the network busy; and groups on their way to one destination. */
 const inFlight = 3;
+/** What is on its way when a run continues as new may take so long to get there; then it is sent again. */
+const drainMs = 10_000;
 const batchesPerExecution = 100;
 /** A destination that failed is tried again with a batch only so often; what it missed is healed at commit. */
 const retryDestinationMs = 30_000;
@@ -64,6 +68,11 @@ interface Target extends DestinationProgress {
   notBefore: number;
   /** Its last commit failed. */
   failing?: boolean;
+  /** It was told that the credentials have expired. */
+  expired?: boolean;
+  queue: SendQueue;
+  /** Why nothing more can be sent: the spool is lost. */
+  sendFailure?: unknown;
 }
 
 class BackupRun {
@@ -93,6 +102,14 @@ class BackupRun {
   private announced: Promise<void> | undefined;
   /** The id of the snapshot that the spool holds. */
   private snapshot: string | undefined;
+  /** Each destination has a queue of its own. Off in runs that began when a batch waited for all of them. */
+  private readonly queues = patched('destination-queues');
+  private sending = new CancellationScope();
+  private readonly sends = new Set<Promise<void>>();
+  /** Starting no more groups: the run is about to continue as new. */
+  private draining = false;
+  /** How often somebody said that a destination may work again. */
+  private nudges = 0;
 
   constructor(private readonly input: BackupInput) {
     const { carried } = input;
@@ -120,10 +137,14 @@ class BackupRun {
     });
     setHandler(resumeSignal, () => {
       this.paused = false;
+      for (const target of this.targets) this.pump(target);
       this.describe();
     });
     setHandler(triggerSignal, () => {
       this.triggered = true;
+    });
+    setHandler(retrySignal, () => {
+      this.nudges++;
     });
     setHandler(backupStatus, () => this.answer());
   }
@@ -143,6 +164,7 @@ class BackupRun {
       if (isCancellation(error)) cancellation = error;
       end = isCancellation(error) ? { status: 'cancelled' } : { status: 'failed', error: reasonOf(error) };
     }
+    await CancellationScope.nonCancellable(() => this.stopSending());
     // From here on a request to cancel comes too late: what is stored is recorded as it is.
     const document = await CancellationScope.nonCancellable(() => this.finish(end));
     if (cancellation !== undefined) throw cancellation;
@@ -177,12 +199,16 @@ class BackupRun {
     }
     this.snapshot = answer.snapshot;
     const carried = this.input.carried?.destinations;
+    // Of a plan that counts no more nothing is sent; what was sent of it is found by the listing at commit.
+    const queues = this.done === 0 ? undefined : this.input.carried?.queues;
     this.targets = answer.destinations.map(({ name, giveUpAfterMs, error }) => ({
       ...(carried?.find((known) => known.name === name) ?? { name, state: 'pending', packs: 0, bytes: 0, misses: 0 }),
       ...(error === undefined ? {} : { error }),
       giveUpAfterMs,
       notBefore: error === undefined ? 0 : Date.now() + retryDestinationMs,
+      queue: new SendQueue(queues?.[name]),
     }));
+    for (const target of this.targets) this.pump(target);
     this.minimum = answer.minimumDestinations;
     this.retention = answer.retention;
     this.notifiers = answer.notify;
@@ -203,7 +229,7 @@ class BackupRun {
         const reason = reasonOf(error);
         if (reason.code !== 'SpoolLost' || (this.restarts > 0 && !reason.stale)) throw error;
         this.restarts++;
-        await this.begin();
+        await this.beginAnew();
       }
     }
   }
@@ -237,6 +263,14 @@ class BackupRun {
         if (!reason.workerLost) return undefined;
       }
     }
+  }
+
+  private async beginAnew(): Promise<void> {
+    await this.stopSending();
+    // Only now: the sends of the lost spool have ended.
+    this.sending = new CancellationScope();
+    this.draining = false;
+    await this.begin();
   }
 
   private async store(): Promise<void> {
@@ -275,6 +309,7 @@ class BackupRun {
       const scope = CancellationScope.current();
       for (; next < this.batches && failure === undefined; next++) {
         while (running.size >= inFlight) await Promise.race(running);
+        failure ??= this.sendFailure();
         if (this.paused) {
           await Promise.all(running);
           await this.hold();
@@ -298,6 +333,7 @@ class BackupRun {
     if (CancellationScope.current().consideredCancelled) await sleep(0);
     if (next < this.batches) {
       await this.announced;
+      await this.drain();
       await condition(allHandlersFinished);
       await continueAsNew<typeof backup>({
         ...this.input,
@@ -312,6 +348,9 @@ class BackupRun {
           totals: this.totals,
           warnings: this.warnings,
           ...(this.snapshot === undefined ? {} : { snapshot: this.snapshot }),
+          ...(this.queues
+            ? { queues: Object.fromEntries(this.targets.map(({ name, queue }) => [name, queue.ranges()])) }
+            : {}),
         },
       });
     }
@@ -343,7 +382,67 @@ class BackupRun {
       { ...this.ref, group },
     ]);
     this.totals.storedBytes += sealed.bytes;
-    await Promise.all(this.targets.map((target) => this.send(target, group)));
+    if (!this.queues) {
+      await Promise.all(this.targets.map((target) => this.send(target, group)));
+      return;
+    }
+    for (const target of this.targets) {
+      target.queue.add(group);
+      this.pump(target);
+    }
+  }
+
+  /** Keeps a destination busy with what waits for it, whatever the others do. */
+  private pump(target: Target): void {
+    const { queue } = target;
+    while (!this.draining && !this.isHeld() && target.sendFailure === undefined && queue.sending.size < inFlight) {
+      const group = queue.take();
+      if (group === undefined) return;
+      const send: Promise<void> = this.sending
+        .run(() => this.send(target, group))
+        .then(() => queue.done(group))
+        .catch((error: unknown) => {
+          // Cancelled, it stays in the queue: whoever cancelled knows what becomes of it.
+          if (!isCancellation(error)) target.sendFailure ??= error;
+        })
+        .finally(() => {
+          this.sends.delete(send);
+          if (!this.sending.consideredCancelled) this.pump(target);
+        });
+      this.sends.add(send);
+    }
+  }
+
+  private isHeld(): boolean {
+    return this.paused && holdable.has(this.phase);
+  }
+
+  private sendFailure(): unknown {
+    return this.targets.find((target) => target.sendFailure !== undefined)?.sendFailure;
+  }
+
+  /** Waits until a destination was sent, or has missed, all there is. */
+  private async sent(target: Target): Promise<void> {
+    const over = (): boolean => target.queue.isEmpty || target.sendFailure !== undefined;
+    if (!over()) await condition(over);
+    if (target.sendFailure !== undefined) throw target.sendFailure;
+  }
+
+  /** Before continuing as new: what is on its way arrives, or goes back to its queue. */
+  private async drain(): Promise<void> {
+    if (!this.queues) return;
+    this.draining = true;
+    if (this.sends.size > 0) await condition(() => this.sends.size === 0, drainMs);
+    await this.stopSending();
+    const failure = this.sendFailure();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Cancels what is on its way and waits for its end. */
+  private async stopSending(): Promise<void> {
+    if (this.sends.size === 0) return;
+    this.sending.cancel();
+    await Promise.all(this.sends);
   }
 
   /** A destination that fails holds nobody back: what it missed is healed when the others are done. */
@@ -391,7 +490,7 @@ class BackupRun {
       if (isCancellation(failure) || reason.code !== 'SpoolLost' || (this.restarts > 0 && !reason.stale)) throw failure;
       if (this.targets.some((target) => target.state === 'stored' || target.state === 'healed')) throw failure;
       this.restarts++;
-      await this.begin();
+      await this.beginAnew();
       await this.store();
       this.enter('commit');
       again = true;
@@ -403,6 +502,7 @@ class BackupRun {
     let deadline = Date.now() + target.giveUpAfterMs;
     for (let attempt = 0; ; attempt++) {
       try {
+        await this.sent(target);
         const committed = await this.activities.commit.executeWithOptions({ summary: `to ${target.name}` }, [
           { ...this.ref, destination: target.name },
         ]);
@@ -410,6 +510,8 @@ class BackupRun {
         target.packs += committed.healed;
         target.bytes += committed.healedBytes;
         target.error = undefined;
+        target.retryUntil = undefined;
+        if (committed.warnings) this.warnings.push(...committed.warnings);
         this.describe();
         return;
       } catch (error) {
@@ -434,13 +536,21 @@ class BackupRun {
         if (reason.progress > 0 || othersWork) deadline = Date.now() + target.giveUpAfterMs;
         const wait = Math.min(1000 * 2 ** Math.min(attempt, 5), 30_000);
         const left = deadline - Date.now();
-        if (!reason.retryable || left <= 0) {
+        if (!reason.retryable || reason.away || left <= 0) {
           target.state = reason.lost ? 'failed' : 'missed';
+          target.retryUntil = undefined;
           this.describe();
           return;
         }
+        target.retryUntil = new Date(deadline).toISOString();
         this.describe();
-        await sleep(Math.min(wait, left));
+        if (reason.code === 'AuthExpired' && !target.expired) {
+          target.expired = true;
+          const note = { ...this.ref, destination: target.name, reason: target.error.slice(0, 500) };
+          await this.activities.noteWaiting(note).catch(() => undefined);
+        }
+        const { nudges } = this;
+        await condition(() => this.nudges !== nudges, Math.min(wait, left));
       }
     }
   }
@@ -472,9 +582,10 @@ class BackupRun {
     this.enter('prune');
     for (const target of this.targets) {
       try {
-        await this.activities.prune.executeWithOptions({ summary: `at ${target.name}` }, [
+        const pruned = await this.activities.prune.executeWithOptions({ summary: `at ${target.name}` }, [
           { ...this.ref, destination: target.name },
         ]);
+        if (pruned.warnings) this.warnings.push(...pruned.warnings);
       } catch (error) {
         if (isCancellation(error)) throw error;
         this.warnings.push({ code: 'PruneFailed', message: `${target.name}: ${reasonOf(error).message}` });
@@ -587,7 +698,15 @@ class BackupRun {
   }
 
   private progress(): DestinationProgress[] {
-    return this.targets.map(({ giveUpAfterMs: _, notBefore: __, failing: ___, ...progress }) => ({ ...progress }));
+    return this.targets.map(({ name, state, packs, bytes, misses, error, retryUntil }) => ({
+      name,
+      state,
+      packs,
+      bytes,
+      misses,
+      ...(error === undefined ? {} : { error }),
+      ...(retryUntil === undefined ? {} : { retryUntil }),
+    }));
   }
 
   private enter(phase: Phase): void {
@@ -597,13 +716,7 @@ class BackupRun {
 
   private answer(): BackupStatusAnswer {
     const status: RunStatus =
-      this.status !== 'running'
-        ? this.status
-        : this.queued
-          ? 'queued'
-          : this.paused && holdable.has(this.phase)
-            ? 'paused'
-            : 'running';
+      this.status !== 'running' ? this.status : this.queued ? 'queued' : this.isHeld() ? 'paused' : 'running';
     return {
       run: this.id,
       job: this.input.job,
@@ -637,6 +750,8 @@ interface Reason {
   progress: number;
   /** The destination is not, or no longer, this job's. */
   lost: boolean;
+  /** It is one that comes and goes, and is not here: a delivery waits for it. */
+  away: boolean;
   /** The worker died or was stopped; the step itself did not fail. */
   workerLost: boolean;
   /** The system was restarted: beginning anew does not count as a second loss. */
@@ -647,7 +762,7 @@ interface Reason {
 export function reasonOf(error: unknown): Reason {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof ApplicationFailure) {
-    const details = (cause.details?.[0] ?? {}) as { hint?: string; progress?: number };
+    const details = (cause.details?.[0] ?? {}) as { hint?: string; progress?: number; away?: boolean };
     const stale = cause.type === 'SpoolStale';
     const code = stale ? 'SpoolLost' : (cause.type ?? 'Internal');
     return {
@@ -657,6 +772,7 @@ export function reasonOf(error: unknown): Reason {
       hint: details.hint,
       retryable: cause.nonRetryable !== true,
       progress: details.progress ?? 0,
+      away: details.away === true,
       lost: code === 'DestinationLost' || code === 'RepositoryMismatch' || code === 'RepositoryOwned',
       workerLost: workerGone.includes(code),
     };
@@ -668,6 +784,7 @@ export function reasonOf(error: unknown): Reason {
     retryable: true,
     progress: 0,
     lost: false,
+    away: false,
     workerLost: cause instanceof TimeoutFailure,
     stale: false,
   };

@@ -7,6 +7,7 @@ import {
 import {
   condition,
   continueAsNew,
+  defineQuery,
   defineSignal,
   getExternalWorkflowHandle,
   isCancellation,
@@ -19,11 +20,14 @@ import {
 } from '@temporalio/workflow';
 import type { DeliverInput } from '../activities/backup.js';
 import { activitiesOf } from './activities.js';
-import { deliverId, workerGone } from './types.js';
+import { type DeliveryStatus, deliverId, signalNames, statusQuery, workerGone } from './types.js';
 
-export const moreSignal = defineSignal('more');
+export const moreSignal = defineSignal(signalNames.more);
+export const deliveryStatus = defineQuery<DeliveryStatus>(statusQuery);
 
 const longestWaitMs = 5 * 60_000;
+/** Somebody may be renewing the credentials right now. */
+const expiredWaitMs = 60_000;
 const attemptsPerExecution = 200;
 
 /** Goes on trying until one destination holds every snapshot it missed, across runs. */
@@ -33,18 +37,26 @@ export async function deliver(input: DeliverInput): Promise<void> {
   setHandler(moreSignal, () => {
     more = true;
   });
+  const status: DeliveryStatus = { left: null, error: null, nextTry: null };
+  setHandler(deliveryStatus, () => status);
   for (let attempt = 0; attempt < attemptsPerExecution; attempt++) {
     more = false;
+    status.nextTry = null;
     try {
       const { left } = await activities.deliver(input);
+      Object.assign(status, { left, error: null });
       setCurrentDetails(left === 0 ? 'delivered' : `${left} snapshots left`);
       if (left === 0 && !more) return;
     } catch (error) {
       if (isCancellation(error)) throw error;
       if (isWorkerLost(error)) continue;
-      const reason = error instanceof ActivityFailure && error.cause ? error.cause.message : String(error);
+      const cause = error instanceof ActivityFailure ? error.cause : undefined;
+      const reason = cause ? cause.message : String(error);
       setCurrentDetails(`waiting for **${input.destination}**: ${reason}`);
-      const wait = Math.min(2000 * 2 ** Math.min(attempt, 10), longestWaitMs);
+      const expired = cause instanceof ApplicationFailure && cause.type === 'AuthExpired';
+      const wait = Math.min(2000 * 2 ** Math.min(attempt, 10), expired ? expiredWaitMs : longestWaitMs);
+      status.error = reason;
+      status.nextTry = new Date(Date.now() + wait).toISOString();
       await condition(() => more, wait);
     }
   }

@@ -1,7 +1,7 @@
 /** Names and shapes that workflows, activities and the CLI share. No code that runs. */
-import type { DestinationState, RunDocument, RunStatus, Warning } from '../run-document.js';
+import type { DeliveryStatus, DestinationState, RunDocument, RunStatus, Warning } from '../run-document.js';
 
-export type { DestinationState, RunDocument, RunStatus, Warning };
+export type { DeliveryStatus, DestinationState, RunDocument, RunStatus, Warning };
 
 export const closedStatuses: readonly RunStatus[] = ['succeeded', 'partial', 'failed', 'cancelled', 'skipped'];
 
@@ -52,6 +52,8 @@ export interface BackupCarried {
   warnings?: Warning[];
   /** The snapshot whose batches these are; another one after the spool was lost in between. */
   snapshot?: string;
+  /** By destination: sealed groups that it has yet to be sent, as ranges of batches, ends included. */
+  queues?: Record<string, [from: number, to: number][]>;
 }
 
 export interface Totals {
@@ -73,6 +75,8 @@ export interface DestinationProgress {
   /** Batches whose upload failed, to be healed at commit. */
   misses: number;
   error?: string;
+  /** While it is tried again: when the run gives up on it (ISO 8601), unless it gets on before. */
+  retryUntil?: string;
 }
 
 /** Answer to the query `status`. */
@@ -89,7 +93,13 @@ export interface BackupStatusAnswer {
   message?: string;
 }
 
-export const signalNames = { pause: 'pause', resume: 'resume', trigger: 'trigger' } as const;
+export const signalNames = {
+  pause: 'pause',
+  resume: 'resume',
+  trigger: 'trigger',
+  retry: 'retry',
+  more: 'more',
+} as const;
 export const statusQuery = 'status';
 /** Type of the failure that an activity of a dead worker gets. */
 export const workerLost = 'WorkerLost';

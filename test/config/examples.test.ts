@@ -17,6 +17,7 @@ test('are all here', () => {
     'minimal.yaml',
     's3-and-nas.yaml',
     'sftp-and-ftp.yaml',
+    's3-services.yaml',
   ]);
 });
 

@@ -79,6 +79,25 @@ test('units become numbers, paths tidy', () => {
   expect(config.jobs.site?.retention).toEqual({ keepWithin: 30 * 86_400_000 });
 });
 
+test('a table of rates by time of day, and a lock', () => {
+  const bandwidth = [{ from: '08:00', to: '18:00', rate: '1MB/s' }, { rate: '10MB/s' }];
+  const nas = {
+    type: 'local',
+    path: '/nonexistent/nas',
+    bandwidth,
+    timezone: 'Europe/Berlin',
+    deletes: false,
+  } as const;
+  const vault = { type: 's3', bucket: 'b', objectLock: { mode: 'compliance', days: 30 } } as const;
+  const { config } = load(sample({ destinations: { nas, vault } }));
+  expect(config.destinations.nas).toMatchObject({
+    bandwidth: [{ from: '08:00', to: '18:00', rate: 1e6 }, { rate: 10e6 }],
+    timezone: 'Europe/Berlin',
+    deletes: false,
+  });
+  expect(config.destinations.vault).toMatchObject({ objectLock: { mode: 'compliance', days: 30 } });
+});
+
 test('CRON_TZ becomes the time zone', () => {
   const { config } = load(sample({ jobs: { site: job({ schedule: { cron: 'CRON_TZ=Asia/Tokyo 0 3 * * *' } }) } }));
   expect(config.jobs.site?.schedule).toEqual({ cron: '0 3 * * *', timezone: 'Asia/Tokyo', jitter: 0 });
@@ -256,6 +275,26 @@ describe('refused', () => {
       'no rate',
       destination({ bandwidth: '0B/s' }),
       'destinations.nas.bandwidth: expected more than 0B/s; leave `bandwidth` out for no limit',
+    ],
+    [
+      'a bad time of day',
+      destination({ bandwidth: [{ from: '8:00', rate: '1MB/s' }] }),
+      'destinations.nas.bandwidth[0].from: expected a time of day such as 08:00',
+    ],
+    [
+      'an empty table of rates',
+      destination({ bandwidth: [] }),
+      'destinations.nas.bandwidth: expected at least one entry; leave `bandwidth` out for no limit',
+    ],
+    [
+      'an unknown time zone',
+      destination({ timezone: 'Europe/Berlni' }),
+      'destinations.nas.timezone: unknown time zone "Europe/Berlni"; did you mean Europe/Berlin?',
+    ],
+    [
+      'a KMS key without KMS',
+      s3({ sseKmsKeyId: 'alias/backup', sse: 'AES256' }),
+      'destinations.nas.sseKmsKeyId: needs `sse: aws:kms`',
     ],
     [
       'a bad size',

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
@@ -5,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LocalDestination } from '../../src/destinations/local.js';
+import { looksUnmounted } from '../../src/destinations/local-mount.js';
 import { openDestination } from '../../src/destinations/open.js';
 import { mayMount, mountTmpfs } from '../support/mounts.js';
 import { conformance, drain, failure, type Subject, sha256 } from './conformance.js';
@@ -132,6 +134,31 @@ describe('a local destination', () => {
     await disk.put('key', { bytes: Buffer.from('x') });
     await mount.remove();
     expect((await failure(disk.stat('key'))).code).toBe('DestinationMissing');
+  });
+
+  it.runIf(mayMount)('does not go on below a disk that is unmounted in the middle', async () => {
+    const point = join(base, 'pulled');
+    const below = join(point, 'nas');
+    await mkdir(below, { recursive: true });
+    const mount = await mountTmpfs(point, '8m');
+    const nas = await openDestination('nas', { type: 'local', path: below });
+    try {
+      await nas.ensureRoot();
+      await nas.put('host/job/holdfast.json', { bytes: Buffer.from('{}') });
+      execFileSync('umount', [point]);
+      const error = await failure(nas.put('host/job/packs/aa/a', { bytes: Buffer.from('x') }));
+      expect(error.code).toBe('DestinationMissing');
+      expect((await failure(nas.read('host/job/holdfast.json', { maxBytes: 10 }))).code).toBe('ObjectMissing');
+      // What looks for the repository first finds none; whoever does not is still kept from writing.
+      expect((await failure(nas.put('host/job/packs/aa/a', { bytes: Buffer.from('x') }))).code).toBe(
+        'DestinationMissing',
+      );
+      expect(await readdir(below)).toEqual([]);
+      expect(await looksUnmounted(below, [base])).toBe(true);
+    } finally {
+      await nas.close();
+      await mount.remove().catch(() => undefined);
+    }
   });
 
   it('is private', async () => {

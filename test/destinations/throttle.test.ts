@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.js';
 import { openDestination } from '../../src/destinations/open.js';
-import { TokenBucket, withBandwidth } from '../../src/destinations/throttle.js';
+import { TimetableBucket, TokenBucket, withBandwidth } from '../../src/destinations/throttle.js';
 import { drain, failure } from './conformance.js';
 
 const KiB = 1024;
@@ -55,6 +55,31 @@ describe('bandwidth', () => {
     expect(seen.equals(bytes)).toBe(true);
     expect(await timed(() => slow.read('object', { maxBytes: bytes.length }))).toBeGreaterThan(380);
     expect((await slow.stat('object'))?.size).toBe(bytes.length);
+  });
+
+  it('follows a table by the time of day, in its time zone, also in the middle of an object', async () => {
+    const table = [
+      { from: '08:00', to: '18:00', rate: 100 * KiB },
+      { from: '22:00', to: '06:00' },
+      { rate: 1000 * KiB },
+    ];
+    let now = Date.parse('2026-06-01T10:00:00Z');
+    const line = new TimetableBucket(table, 'Europe/Berlin', () => now);
+    const took = async (utc: string): Promise<number> => {
+      now = Date.parse(`2026-06-01T${utc}:00Z`);
+      await line.take(1);
+      return timed(() => line.take(50 * KiB));
+    };
+    // 12:00 in Berlin, then 17:59 and 18:00; 22:00 and 05:59 are of the night that has no limit.
+    expect(await took('10:00')).toBeGreaterThan(380);
+    expect(await took('15:59')).toBeGreaterThan(380);
+    const evening = await took('16:00');
+    expect(evening).toBeLessThan(200);
+    expect(await took('20:00')).toBeLessThan(20);
+    expect(await took('03:59')).toBeLessThan(20);
+    expect(line.piece).toBeLessThanOrEqual(10 * KiB);
+    const slow = withBandwidth(inner, [{ rate: 500 * KiB }], 'UTC');
+    expect(await timed(() => slow.put('table', { bytes: randomBytes(250 * KiB) }))).toBeGreaterThan(380);
   });
 
   it('can be stopped while it waits', async () => {

@@ -129,6 +129,11 @@ export class Arena {
     return { near: sum(this.near), far: sum(this.far) };
   }
 
+  /** Names of one kind of objects at one destination, `near` or `far`. */
+  namesOf(folder: string, kind: 'index' | 'snapshots' | 'packs'): string[] {
+    return this.objects(kind).filter((path) => path.startsWith(folder));
+  }
+
   private objects(kind: string): string[] {
     return [this.near, this.far].flatMap((folder) => {
       const path = join(folder, 'fault-host', 'site', kind);

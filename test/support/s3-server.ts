@@ -37,6 +37,8 @@ export interface S3ServerOptions {
   /** Folder whose folders are the buckets; default: a temporary one, removed by `stop`. */
   dir?: string;
   readOnly?: boolean;
+  /** With versions and object lock, for buckets made by a client that asks for it. */
+  versioning?: boolean;
 }
 
 /** A real S3 server (versitygw) on the loopback, for one test file. */
@@ -61,6 +63,7 @@ export interface S3Server {
 export async function startS3(options: S3ServerOptions = {}): Promise<S3Server> {
   const program = await findServer();
   const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'holdfast-s3-')));
+  const versions = options.versioning ? await mkdtemp(join(tmpdir(), 'holdfast-s3-versions-')) : undefined;
   const port = await freePort();
   const accessKeyId = 'holdfast-test';
   const secretAccessKey = 'correct-horse-battery-staple';
@@ -83,7 +86,8 @@ export async function startS3(options: S3ServerOptions = {}): Promise<S3Server> 
       '--keep-alive',
       ...(options.readOnly ? ['--readonly'] : []),
     ];
-    const started = spawn(program, [...listen, 'posix', dir], {
+    const posix = ['posix', ...(versions === undefined ? [] : ['--versioning-dir', versions]), dir];
+    const started = spawn(program, [...listen, ...posix], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
     });
@@ -124,6 +128,7 @@ export async function startS3(options: S3ServerOptions = {}): Promise<S3Server> 
       await kill();
       process.off('exit', endWithTests);
       if (options.dir === undefined) await rm(dir, { recursive: true, force: true });
+      if (versions !== undefined) await rm(versions, { recursive: true, force: true });
     },
   };
 }

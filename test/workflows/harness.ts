@@ -115,6 +115,7 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
     async tellNotice() {
       return 'sent';
     },
+    async noteWaiting() {},
     async deliver() {
       return { delivered: [], left: 0 };
     },

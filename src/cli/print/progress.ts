@@ -1,6 +1,6 @@
 import type { RunUpdate } from '../../control/follow.js';
-import type { DestinationState, Phase } from '../../workflows/types.js';
-import { humanBytes, humanCount, humanDuration, humanRate } from './format.js';
+import type { DestinationProgress, DestinationState, Phase } from '../../workflows/types.js';
+import { humanBytes, humanCount, humanDuration, humanRate, timeOfDay } from './format.js';
 import { printable } from './table.js';
 
 /** A run's progress in numbers, as `--json` follows it and the display shows it. */
@@ -12,7 +12,15 @@ export interface Progress {
   files: number;
   bytes: { source: number; read: number; stored: number };
   batches: { done: number; total: number };
-  destinations: { name: string; status: DestinationState; packs: number; bytes: number; error?: string }[];
+  destinations: {
+    name: string;
+    status: DestinationState;
+    packs: number;
+    bytes: number;
+    error?: string;
+    /** While it is tried again: when the run gives up on it (ISO 8601). */
+    retryUntil?: string;
+  }[];
   /** 0 to 1, once there is something to go by. */
   done: number | null;
   /** Why it does not get on. */
@@ -27,7 +35,7 @@ export function progressOf(update: RunUpdate, job: string): Progress {
   const reading = heartbeats.filter((heartbeat) => heartbeat.destination === undefined);
   const phase = status?.phase ?? heartbeats[0]?.phase ?? 'waiting';
   const scanning = phase === 'snapshot';
-  const destinations = (status?.destinations ?? []).map(({ name, state, packs, bytes, error }) => {
+  const destinations = (status?.destinations ?? []).map(({ name, state, packs, bytes, error, retryUntil }) => {
     const sending = heartbeats.filter((heartbeat) => heartbeat.destination === name);
     return {
       name,
@@ -35,6 +43,7 @@ export function progressOf(update: RunUpdate, job: string): Progress {
       packs,
       bytes: bytes + sum((heartbeat) => heartbeat.stored, sending),
       ...(error === undefined ? {} : { error }),
+      ...(retryUntil === undefined ? {} : { retryUntil }),
     };
   });
   const message = messageOf(update);
@@ -71,9 +80,21 @@ function fraction({ status, heartbeats }: RunUpdate): number | null {
 function messageOf({ status, waiting, retries }: RunUpdate): string | undefined {
   if (waiting === 'worker') return 'no worker is up; the run goes on with the next `holdfast up`';
   if (waiting === 'server') return 'waiting for the Temporal server';
+  const retrying = status === undefined ? undefined : retryingText(status.destinations);
+  if (retrying !== undefined) return retrying;
   const retry = retries[0];
   if (retry !== undefined) return `${retry.activity} (attempt ${retry.attempt}): ${retry.message}`;
   return status?.message;
+}
+
+/** `2 of 3 stored; box retrying until 09:00: token expired`; undefined when none is tried again. */
+function retryingText(destinations: readonly DestinationProgress[]): string | undefined {
+  const retrying = destinations.flatMap(({ name, retryUntil, error }) =>
+    retryUntil === undefined ? [] : [`${name} retrying until ${timeOfDay(retryUntil)}: ${error ?? 'it failed'}`],
+  );
+  if (retrying.length === 0) return undefined;
+  const stored = destinations.filter(({ state }) => state === 'stored' || state === 'healed').length;
+  return [`${stored} of ${destinations.length} stored`, ...retrying].join('; ');
 }
 
 interface Speed {

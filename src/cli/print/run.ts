@@ -1,6 +1,6 @@
-import type { RunDocument, RunStatus, Warning } from '../../workflows/types.js';
+import type { DeliveryStatus, RunDocument, RunStatus, Warning } from '../../workflows/types.js';
 import type { ExitCode } from '../context.js';
-import { humanBytes, humanCount, humanDuration, localTime, plural } from './format.js';
+import { humanBytes, humanCount, humanDuration, localTime, plural, timeOfDay } from './format.js';
 import { type Column, printable, table } from './table.js';
 
 const codes: Readonly<Record<RunStatus, ExitCode>> = {
@@ -33,9 +33,10 @@ export function runText(document: RunDocument): string {
       `  data       ${humanBytes(bytes.source)} (${humanBytes(bytes.read)} read, ${humanBytes(bytes.new)} new, ${humanBytes(bytes.stored)} stored)`,
     );
   }
-  for (const { name, status: state, packs, bytes: stored, error } of document.destinations) {
+  for (const { name, status: state, packs, bytes: stored, error, delivery } of document.destinations) {
     const wrote = packs > 0 ? ` (${plural(packs, 'pack')}, ${humanBytes(stored)})` : '';
     lines.push(`  ${name.padEnd(10)} ${state}${wrote}${error === null ? '' : `: ${printable(error)}`}`);
+    if (delivery !== undefined) lines.push(`  ${''.padEnd(10)} ${printable(deliveryText(delivery))}`);
   }
   lines.push(...warningLines(document.warnings));
   if (document.error !== undefined) {
@@ -45,6 +46,12 @@ export function runText(document: RunDocument): string {
   if (document.joined !== undefined) lines.push(`  gave way to ${document.joined}`);
   lines.push(`  run        ${run}`);
   return lines.join('\n');
+}
+
+function deliveryText({ left, error, nextTry }: DeliveryStatus): string {
+  const what = left === null ? 'delivery' : `delivery of ${plural(left, 'snapshot')}`;
+  if (nextTry === null) return `${what}: in progress`;
+  return `${what}: tried again at ${timeOfDay(nextTry)}${error === null ? '' : `: ${error}`}`;
 }
 
 function warningLines(warnings: readonly Warning[]): string[] {

@@ -1,0 +1,35 @@
+import { HoldfastError } from '../errors.js';
+import type { Host } from './host.js';
+import { sendTo } from './notify.js';
+
+/** Whether other credentials could help. */
+export function isAuth(error: unknown): boolean {
+  return error instanceof HoldfastError && (error.code === 'AuthExpired' || error.code === 'AuthDenied');
+}
+
+/** Whether the error says no more than that a drive that comes and goes is not plugged in. */
+export function isAway(host: Host, destination: string, error: unknown): boolean {
+  const config = host.config.destinations[destination];
+  const optional = config?.type === 'local' && config.presence === 'optional';
+  return optional && error instanceof HoldfastError && error.code === 'DestinationMissing';
+}
+
+/** Tells, once, that a run waits for somebody to renew a destination's credentials: on the run, in the log, to the job's notifiers. */
+export async function noteWaiting(
+  host: Host,
+  { input, run, destination, reason }: { input: { job: string }; run: string; destination: string; reason: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const document = host.history.get(run);
+  if (!document) return;
+  const message = `${destination} is waited for: ${reason}`;
+  host.log.warn({ run, destination }, message);
+  const noted = { ...document, warnings: [...document.warnings, { code: 'AuthExpired', message }] };
+  host.history.put(host.config.host, noted);
+  for (const name of host.config.jobs[input.job]?.notify ?? []) {
+    if (!host.config.notify[name]?.on.includes('warning')) continue;
+    await sendTo(host, name, 'warning', noted, signal).catch((error: unknown) =>
+      host.log.warn({ err: error, run, notifier: name }, 'notification not delivered'),
+    );
+  }
+}
