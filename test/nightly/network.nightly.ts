@@ -158,13 +158,21 @@ describe.each([
     expect(await stubbornly('slow', MiB, 1, 3)).toBe(0);
   });
 
-  it('resets, again and again', async () => {
-    await subject.toxiproxy.apply(slow(2000), {
-      type: 'reset_peer',
-      stream: 'upstream',
-      attributes: { timeout: 3000 },
+  it('resets, and then none', async () => {
+    await subject.toxiproxy.apply({ type: 'reset_peer', attributes: { timeout: 100 } });
+    const destination = await subject.open();
+    await expect(destination.put('reset/object', { bytes: randomBytes(MiB) })).rejects.toMatchObject({
+      retryable: true,
     });
-    expect(await stubbornly('resets', 8 * MiB, bounded ? 2 : 0, 40)).toBeGreaterThanOrEqual(bounded ? 1 : 0);
+    await subject.toxiproxy.apply();
+    expect(await subject.direct.stat('reset/object')).toBeUndefined();
+    await destination.close();
+    expect(await stubbornly('after-resets', MiB, 1, 3)).toBe(0);
+  });
+
+  it.runIf(bounded)('connections that end after 3 MB, so that only going on gets an object over', async () => {
+    await subject.toxiproxy.apply({ type: 'limit_data', stream: 'upstream', attributes: { bytes: 3_000_000 } });
+    expect(await stubbornly('limited', 8 * MiB, 2, 20)).toBeGreaterThanOrEqual(2);
   });
 
   it('connections that are swallowed and then closed', async () => {

@@ -11,7 +11,7 @@ const source = 'github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0';
 
 /** A fault of the network, as https://github.com/Shopify/toxiproxy describes them. */
 export interface Toxic {
-  type: 'latency' | 'bandwidth' | 'reset_peer' | 'timeout' | 'slow_close';
+  type: 'latency' | 'bandwidth' | 'reset_peer' | 'timeout' | 'slow_close' | 'limit_data';
   /** Which way; default: both. */
   stream?: 'upstream' | 'downstream';
   attributes: Record<string, number>;
