@@ -21,9 +21,9 @@ import { RunContext } from './run-context.js';
 import { type SnapshotAnswer, snapshot } from './snapshot.js';
 import type { Told } from './tell.js';
 import { TaskGroup } from './threads/pool.js';
+import { isAuth, isAway, noteWaiting } from './waiting.js';
 import { alertWatch } from './watch.js';
 import { createWatchActivities } from './watch-activities.js';
-import { isAuth, isAway, noteWaiting } from './waiting.js';
 
 /** What every activity of a backup is given: which run, and the signed input that started it. */
 export interface RunRef {

@@ -62,6 +62,11 @@ export async function pruneAt(
     job,
     jobName: input.job,
     folder,
+    destinationConfig: (name) => {
+      const config = host.config.destinations[name];
+      if (!config) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
+      return config;
+    },
     store: async (name) => {
       const found = repository.stores.find((other) => other.name === name);
       if (!found) throw new HoldfastError('DestinationMissing', `${name} cannot be opened`);

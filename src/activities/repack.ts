@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { JobConfig } from '../config/schema.js';
+import type { DestinationConfig, JobConfig } from '../config/schema.js';
 import type { Catalog } from '../repository/catalog.js';
 import { indexBytes, type PackKind } from '../repository/index-file.js';
 import { indexName, newObjectId, packName } from '../repository/layout.js';

@@ -1,6 +1,7 @@
 import { HoldfastError } from '../errors.js';
+import { authNotification } from '../notifiers/message.js';
 import type { Host } from './host.js';
-import { sendTo } from './notify.js';
+import { tell, wants } from './tell.js';
 
 /** Whether other credentials could help. */
 export function isAuth(error: unknown): boolean {
@@ -27,9 +28,10 @@ export async function noteWaiting(
   const noted = { ...document, warnings: [...document.warnings, { code: 'AuthExpired', message }] };
   host.history.put(host.config.host, noted);
   for (const name of host.config.jobs[input.job]?.notify ?? []) {
-    if (!host.config.notify[name]?.on.includes('warning')) continue;
-    await sendTo(host, name, 'warning', noted, signal).catch((error: unknown) =>
-      host.log.warn({ err: error, run, notifier: name }, 'notification not delivered'),
+    const config = host.config.notify[name];
+    if (config === undefined || !wants(config, 'auth')) continue;
+    await tell(host, name, authNotification(host.config.host, noted, destination, reason), signal).catch(
+      (error: unknown) => host.log.warn({ err: error, run, notifier: name }, 'notification not delivered'),
     );
   }
 }

@@ -1,5 +1,5 @@
-import { defaultLog } from '../config/default-log.js';
 import { stringify } from 'yaml';
+import { defaultLog } from '../config/default-log.js';
 import { type LoadedConfig, parseConfig } from '../config/load.js';
 import { parseReferences, type Reference } from '../config/references.js';
 import type { Config, DestinationConfig, JobConfig, NotifyConfig } from '../config/schema.js';

@@ -47,7 +47,7 @@ export interface S3DestinationConfig extends CommonDestinationConfig {
 }
 
 /** A folder of Google Drive. */
-export interface GoogleDriveDestinationConfig {
+export interface GoogleDriveDestinationConfig extends CommonDestinationConfig {
   type: 'gdrive';
   /** The JSON of an OAuth client or of a service account. */
   credentials: string;
@@ -60,8 +60,6 @@ export interface GoogleDriveDestinationConfig {
   trash?: boolean;
   /** In place of https://www.googleapis.com. */
   endpoint?: string;
-  /** Bytes per second. */
-  bandwidth?: number;
 }
 
 /** How to log in to an SSH server. Secrets arrive resolved; without any of them the agent is asked. */
@@ -80,7 +78,7 @@ export interface SshServerConfig {
 }
 
 /** A folder on an SSH server. */
-export interface SftpDestinationConfig extends SshServerConfig {
+export interface SftpDestinationConfig extends CommonDestinationConfig, SshServerConfig {
   type: 'sftp';
   /** Absolute, or relative to where a login starts. */
   path: string;
@@ -92,12 +90,10 @@ export interface SftpDestinationConfig extends SshServerConfig {
   connections: number;
   /** How long the server may be silent, ms. */
   timeout: number;
-  /** Bytes per second. */
-  bandwidth?: number;
 }
 
 /** A folder of Dropbox. */
-export interface DropboxDestinationConfig {
+export interface DropboxDestinationConfig extends CommonDestinationConfig {
   type: 'dropbox';
   /** Begins with a slash. */
   path: string;
@@ -109,12 +105,10 @@ export interface DropboxDestinationConfig {
   namespace?: string;
   /** In place of Dropbox's hosts, which become its folders `api`, `content` and `www`. */
   endpoint?: string;
-  /** Bytes per second. */
-  bandwidth?: number;
 }
 
 /** A folder on an FTP server. */
-export interface FtpDestinationConfig {
+export interface FtpDestinationConfig extends CommonDestinationConfig {
   type: 'ftp';
   host: string;
   port?: number;
@@ -135,8 +129,6 @@ export interface FtpDestinationConfig {
   connections: number;
   /** How long the server may be silent, ms. */
   timeout: number;
-  /** Bytes per second. */
-  bandwidth?: number;
 }
 
 export type DestinationConfig =

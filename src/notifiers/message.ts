@@ -62,6 +62,20 @@ function plainText({ subject, next, facts, problems }: Omit<Notification, 'text'
   return `${blocks.join('\n\n')}\n`;
 }
 
+/** A run waits for somebody to renew a destination's credentials. */
+export function authNotification(host: string, run: RunDocument, destination: string, reason: string): Notification {
+  return compose({
+    key: `${run.run} waits for ${destination}`,
+    event: 'auth',
+    host,
+    job: run.job,
+    subject: `${run.job}: waits for new credentials for ${destination}`,
+    next: `Renew the credentials of ${destination}: \`holdfast login ${destination}\`, or put fresh ones where the config points to. The run goes on by itself.`,
+    problems: [reason],
+    run,
+  });
+}
+
 /** What a run's notification says. `repeated`: how often it, or what it recovers from, happened. */
 export function runNotification(
   host: string,

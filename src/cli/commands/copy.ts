@@ -20,7 +20,7 @@ async function run(context: Context, request: { job: string; from: string; to: s
     import('../../control/copy.js'),
   ]);
   checkCopy(loaded.config, request);
-  const log = await openLog(loaded.config.state, { stderr: context.options.verbose ? 'info' : 'silent' });
+  const log = await openLog(loaded.config, { stderr: context.options.verbose ? 'info' : 'silent' });
   const interrupt = onInterrupt();
   const display = makeCopyDisplay(context);
   try {

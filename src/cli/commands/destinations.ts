@@ -78,7 +78,7 @@ async function usage(context: Context, names: string[]): Promise<void> {
     import('../../config/redact.js'),
   ]);
   const wanted = names.length > 0 ? names : Object.keys(loaded.config.destinations);
-  const log = await openLog(loaded.config.state, { stderr: 'warn' });
+  const log = await openLog(loaded.config, { stderr: 'warn' });
   const all = (await measure(loaded, wanted, log)).map((one) =>
     one.error === null ? one : { ...one, error: { ...one.error, message: secretRegistry.redact(one.error.message) } },
   );
