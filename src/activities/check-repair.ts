@@ -237,7 +237,7 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   };
   const found = new Set<string>();
   for (const { path: file, entry } of entries) {
-    if (entry === undefined || entry.type !== 'file' || entry.path64 !== undefined) continue;
+    if (entry?.type !== 'file' || entry.path64 !== undefined || !path.isAbsolute(file)) continue;
     const places = chunkOffsets(entry, lengthOf).filter(({ id }) => wanted.has(id) && !found.has(id));
     if (places.length === 0) continue;
     const handle = await openSource(file);

@@ -29,9 +29,10 @@ export async function pruneBegin(
   const repository = await openRepository(host, input.job, { sync: true, owner: run, signal });
   const unreachable = new Map(job.destinations.map((name) => [name, repository.unread.get(name)]));
   const skipped: PruneDestination[] = [];
+  const held = heldText(host, input.job);
   const destinations: string[] = [];
   for (const name of job.destinations) {
-    const reason = unreachable.get(name) ?? reasonToSkip(repository.catalog, job, name);
+    const reason = unreachable.get(name) ?? held ?? reasonToSkip(repository.catalog, job, name);
     if (reason === undefined) destinations.push(name);
     else skipped.push({ ...emptyAnswer(name), status: 'skipped', error: reason });
   }
@@ -90,13 +91,16 @@ export function pruneEnd(host: Host, input: PruneInput, run: string): void {
 
 /** What a prune would remove, by what the catalog knows. */
 export async function prunePlan(
-  job: JobConfig,
+  host: Host,
+  jobName: string,
   { catalog, stores, unread }: OpenedRepository,
 ): Promise<PruneDestination[]> {
+  const job = findJob(host.config, jobName);
+  const held = heldText(host, jobName);
   const planned: PruneDestination[] = [];
   for (const name of job.destinations) {
     const store = stores.find((one) => one.name === name);
-    const reason = unread.get(name) ?? reasonToSkip(catalog, job, name);
+    const reason = unread.get(name) ?? held ?? reasonToSkip(catalog, job, name);
     if (reason !== undefined || store === undefined) {
       planned.push({ ...emptyAnswer(name), status: 'skipped', error: reason ?? `${name} cannot be opened` });
       continue;
@@ -115,6 +119,12 @@ function verdictsAt(catalog: Catalog, job: JobConfig, destination: string, now: 
     const why = reasons.get(id) ?? [];
     return { id, time, mode, complete, keep: why.length > 0, reasons: why.length > 0 ? why : ['no rule keeps it'] };
   });
+}
+
+/** An anomaly holds the job's retention until somebody has looked at it. */
+function heldText(host: Host, job: string): string | undefined {
+  const hold = host.history.held(job);
+  return hold && `held since ${hold.since}: ${hold.reason}; when all is well: holdfast anomalies accept ${job}`;
 }
 
 /** Nothing goes unless the newest good snapshot is there, and at as many destinations as the job asks for. */

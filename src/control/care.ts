@@ -24,10 +24,10 @@ import type { Session } from './session.js';
 
 /** What `prune` would remove, without Temporal and without changing anything. */
 export async function planPrune(loaded: LoadedConfig, job: string, log: Logger): Promise<PruneDocument> {
-  const config = findJob(loaded.config, job);
+  findJob(loaded.config, job);
   const host = new Host(loaded, undefined, log);
   try {
-    const destinations = await prunePlan(config, await openRepository(host, job, { sync: true }));
+    const destinations = await prunePlan(host, job, await openRepository(host, job, { sync: true }));
     return { run: null, job, dryRun: true, destinations };
   } finally {
     await host.close();

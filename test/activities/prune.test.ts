@@ -203,6 +203,21 @@ describe('what stays', () => {
     expect(backups.snapshotNames('nas')).toHaveLength(2);
   });
 
+  test('everything, while an anomaly holds the retention', async () => {
+    for (const text of ['one', 'two']) {
+      backups.write('a', text);
+      await backups.run();
+      later(hour);
+    }
+    keep({ keepLast: 1 });
+    backups.host.history.hold('site', 'run', 'half the files are gone');
+    expect(await prune(backups)).toMatchObject([
+      { status: 'skipped', error: expect.stringContaining('half the files are gone') },
+      { status: 'skipped' },
+    ]);
+    expect(backups.snapshotNames('nas')).toHaveLength(2);
+  });
+
   test('everything, when the clock jumped ahead, until it is believed', async () => {
     for (let at = 0; at < 4; at++) {
       backups.write('a', `version ${at}`);

@@ -17,6 +17,8 @@ test('pin, prune and check from the command line', async () => {
     destinations: { nas: { type: 'local', path: host.path('nas') } },
     jobs: { site: { sources: [{ type: 'files', paths: [host.source] }], destinations: ['nas'] } },
   });
+  // One server and one worker for all the commands.
+  await host.up();
   for (const text of ['one', 'two', 'three']) {
     writeFileSync(join(host.source, 'a'), text + randomBytes(2000).toString('hex'));
     await host.json(['backup', 'site']);
