@@ -16,8 +16,8 @@ test('are all here', () => {
     'example.yaml',
     'minimal.yaml',
     's3-and-nas.yaml',
-    'sftp-and-ftp.yaml',
     's3-services.yaml',
+    'sftp-and-ftp.yaml',
   ]);
 });
 

@@ -48,6 +48,7 @@ test('defaults', () => {
         mode: 'incremental',
         compression: { type: 'zstd', level: 3 },
         notify: [],
+        onAnomaly: 'warn',
         schedule: { cron: '0 3 * * *', timezone: new Intl.DateTimeFormat().resolvedOptions().timeZone, jitter: 0 },
       },
     },
@@ -177,17 +178,12 @@ describe('refused', () => {
     ['a relative Dropbox path', dropbox({ path: 'b' }), 'destinations.nas.path: expected a folder such as /backups'],
     ['a Dropbox path that leads up', dropbox({ path: '/a/../b' }), 'destinations.nas.path: expected a folder such as'],
     ['a namespace that is none', dropbox({ namespace: 'x' }), 'destinations.nas.namespace: expected home, team or'],
-    [
-      'a planned destination',
-      destination({ type: 'dropbox' }),
-      "destinations.nas.type: type 'dropbox' is not available in this version; available: local, s3, sftp, ftp",
-    ],
     ['an unknown type', destination({ type: 's4' }), "destinations.nas.type: unknown type 's4'; available: local, s3"],
     ['no type', destination({ type: undefined }), 'destinations.nas.type: expected a type (local, s3'],
     [
       'no type',
       destination({ type: undefined }),
-      'destinations.nas.type: expected a type (local, s3, sftp, ftp), found nothing',
+      'destinations.nas.type: expected a type (local, s3, gdrive, dropbox, sftp, ftp), found nothing',
     ],
     [
       'a relative path',

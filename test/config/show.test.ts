@@ -50,6 +50,7 @@ test('defaults filled in, as it would be written', () => {
         mode: 'incremental',
         compression: { type: 'zstd', level: 3 },
         notify: [],
+        onAnomaly: 'warn',
       },
     },
   });
