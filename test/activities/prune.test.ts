@@ -4,7 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { indexIdOf, packHashOf } from '../../src/repository/layout.js';
-import { runPython } from '../docs/python.js';
+import { restorer, runPython } from '../docs/python.js';
 import { Backups } from './backups.js';
 import { cutPowerAfter, PowerCut, pin, prune } from './care.js';
 
@@ -115,7 +115,7 @@ describe('what is not needed', () => {
     expect(await whole('nas')).toBe(1);
     expect(await whole('offsite')).toBe(1);
     const out = path.join(backups.folder, 'out');
-    await runPython('restore.py', [backups.objectPath('offsite', ''), out]);
+    await runPython(restorer, [backups.objectPath('offsite', ''), out]);
     expect(readFileSync(path.join(out, backups.source, 'f9'))).toEqual(readFileSync(path.join(backups.source, 'f9')));
   });
 

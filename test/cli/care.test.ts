@@ -45,13 +45,17 @@ test('pin, prune and check from the command line', async () => {
 
   expect(await host.json<CheckDocument>(['check', 'site', '--read-data'])).toMatchObject({ status: 'clean' });
   const packs = host.path('nas', 'fault-host', 'site', 'packs');
-  const [folder] = readdirSync(packs, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
-  const file = join(folder?.parentPath ?? '', folder?.name ?? '');
-  const bytes = readFileSync(file);
-  rmSync(file);
-  writeFileSync(file, bytes.subarray(1));
+  // All of them: some are marked already, and what becomes of those is nobody's loss.
+  for (const each of readdirSync(packs, { recursive: true, withFileTypes: true }).filter((one) => one.isFile())) {
+    const file = join(each.parentPath, each.name);
+    const bytes = readFileSync(file);
+    rmSync(file);
+    writeFileSync(file, bytes.subarray(1));
+  }
   const ended = await host.run(['check', 'site', '--json']);
   expect(ended.code).toBe(1);
-  expect(JSON.parse(ended.stdout)).toMatchObject({ status: 'damaged', findings: [{ kind: 'size' }] });
+  const found = JSON.parse(ended.stdout) as CheckDocument;
+  expect(found.status).toBe('damaged');
+  expect(found.findings.map(({ kind }) => kind)).toContain('size');
   expect((await host.run(['check', 'site', '--read-data=0'])).code).toBe(2);
 });
