@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { cronProblem, splitCron } from './cron.js';
 import { duration, name, path, plainText, secret, size, text } from './fields.js';
 import { destinationSchema } from './schema-destinations.js';
+import { checkDrill, drillFields } from './schema-drill.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
 import { type detectFields, sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
@@ -9,9 +10,7 @@ import { timezoneProblem } from './timezone.js';
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
 
 /** Types that later versions bring, by the key that holds the union: refused by name, never ignored. */
-export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([
-  ['notify', ['email']],
-]);
+export const plannedTypes: ReadonlyMap<string, readonly string[]> = new Map([['notify', ['email']]]);
 
 const spoolSchema = z
   .strictObject({
@@ -149,6 +148,13 @@ const checkSchema = z
   .union([cronScheduleSchema.safeExtend(readAllWithin), everyScheduleSchema.extend(readAllWithin)])
   .describe('When to check the repository by itself, and how much of it to read. Left out: by hand only.');
 
+const drillSchema = z
+  .union([
+    cronScheduleSchema.safeExtend(drillFields).superRefine(checkDrill),
+    everyScheduleSchema.extend(drillFields).superRefine(checkDrill),
+  ])
+  .describe('When to try a restore by itself, and what to restore and to ask of it. Left out: by hand only.');
+
 const compressionSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('zstd').describe('Zstandard.'), level: level(19, 3) }).describe('Zstandard.'),
   z
@@ -214,6 +220,7 @@ const jobSchema = z
         'What an anomaly does, such as half the files gone or nearly all of them changed: warn tells of it; hold also removes no snapshot until `holdfast anomalies accept`.',
       ),
     check: checkSchema.optional(),
+    drill: drillSchema.optional(),
     notify: z
       .array(name(), { error: 'expected a list of names of notifiers' })
       .prefault([])
@@ -285,10 +292,14 @@ export type EverySchedule = { every: number; jitter: number; catchupWindow?: num
 export type ScheduleConfig = CronSchedule | EverySchedule;
 /** A schedule of checks; `readAllWithin` in milliseconds. */
 export type CheckConfig = ScheduleConfig & { readAllWithin: number };
-export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check'> & {
+/** A schedule of drills; `sample` in percent, time-outs in milliseconds. */
+export type DrillConfig = ScheduleConfig & Pick<NonNullable<ParsedJob['drill']>, 'sample' | 'databases' | 'assert'>;
+export type DrillAssert = DrillConfig['assert'][number];
+export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check' | 'drill'> & {
   sources: SourceConfig[];
   schedule?: ScheduleConfig;
   check?: CheckConfig;
+  drill?: DrillConfig;
 };
 
 /** A config with every default filled in: durations in milliseconds, sizes in bytes, paths absolute, references as written. */

@@ -5,8 +5,9 @@ import type { Client } from '@temporalio/client';
 import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
-import { clearAbandonedDumps } from '../activities/dump.js';
 import { createCareActivities } from '../activities/care.js';
+import { endAbandonedDrills } from '../activities/drill-run.js';
+import { clearAbandonedDumps } from '../activities/dump.js';
 import { Host } from '../activities/host.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
@@ -71,7 +72,10 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     maxHeartbeatThrottleInterval: '2s',
     defaultHeartbeatThrottleInterval: '2s',
   };
-  if (roles.includes('host')) await clearAbandonedDumps(loaded.config.spool.path);
+  if (roles.includes('host')) {
+    await clearAbandonedDumps(loaded.config.spool.path);
+    await endAbandonedDrills(loaded.config.spool.path);
+  }
   const workers: Worker[] = [];
   if (roles.includes('control')) {
     workers.push(

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../errors.js';
 import {
+  type Ask,
   compareTables,
   type DatabaseContext,
   type DatabaseWarning,
@@ -13,7 +14,6 @@ import {
 } from '../database.js';
 import { runTool } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
-import { sqlState } from './client.js';
 import {
   countTables,
   isEmpty,
@@ -24,10 +24,11 @@ import {
   type ServerFacts,
   serverFacts,
 } from './catalog.js';
+import { sqlState } from './client.js';
 import { archiveName, globalsName, plainName } from './dump.js';
 import { applyGlobals } from './globals.js';
-import type { Reach } from './reach.js';
 import type { Queries } from './queries.js';
+import type { Reach } from './reach.js';
 import { databaseArgument } from './server.js';
 import { findTools, majorOf, type Tools, toolPath } from './tools.js';
 
@@ -65,7 +66,8 @@ export async function restorePostgres(
     const globals = path.join(dump.folder, globalsName);
     if (target.globals) {
       if (existsSync(globals)) warnings.push(...(await applyGlobals(client, globals)));
-      else warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
+      else
+        warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
     }
     if (fill) return load(reach, dump, database, target.jobs, facts, warnings, context);
     const fresh = workingName('new', database);
@@ -78,18 +80,38 @@ export async function restorePostgres(
 }
 
 /** Restores into a database that is dropped afterwards, whatever happened. */
-export async function scratchPostgres(reach: Reach, dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
+export async function scratchPostgres(
+  reach: Reach,
+  dump: StoredDump,
+  context: DatabaseContext,
+  inspect?: (ask: Ask) => Promise<void>,
+): Promise<RestoreReport> {
   return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
     const name = workingName('scratch', dump.report.database);
-    return withDatabase(client, name, dump, facts, warnings, () =>
-      load(reach, dump, name, undefined, facts, warnings, context),
-    ).finally(async () => {
+    return withDatabase(client, name, dump, facts, warnings, async () => {
+      const report = await load(reach, dump, name, undefined, facts, warnings, context);
+      await inspect?.((sql, signal) => {
+        const its = { ...context, signal: AbortSignal.any([context.signal, signal]) };
+        return reach.connect(name, its, (asked) => firstValue(asked, sql));
+      });
+      return report;
+    }).finally(async () => {
       // Cancelled or not: the client's own connection may be closed by then.
       await reach.maintenance({ ...context, signal: AbortSignal.timeout(60_000) }, (other) => drop(other, name));
     });
   });
+}
+
+/** The same text whether asked over a connection or through psql: as JSON writes it, times with a `T`. */
+async function firstValue(client: Queries, sql: string): Promise<string | null> {
+  const query = sql.trim().replace(/;+$/, '');
+  const { rows } = await client.query<{ value: string | null }>(
+    `SELECT e.value AS value FROM (SELECT * FROM (${query}\n) a LIMIT 1) q,
+     LATERAL json_each_text(row_to_json(q)) WITH ORDINALITY AS e(key, value, n) WHERE e.n = 1`,
+  );
+  return rows[0]?.value ?? null;
 }
 
 /** Makes a database, and drops it unless it has got another name by the end. */
@@ -185,7 +207,19 @@ async function loadDump(
     });
   }
   const tool = toolPath(tools, 'psql');
-  const argv = [tool, '-X', '-q', '-w', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', databaseArgument(database), '-f', '-'];
+  const argv = [
+    tool,
+    '-X',
+    '-q',
+    '-w',
+    '-v',
+    'ON_ERROR_STOP=1',
+    '-o',
+    '/dev/null',
+    databaseArgument(database),
+    '-f',
+    '-',
+  ];
   const result = await reach.run(argv, context, { stdin: { file: script } });
   if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
 }
