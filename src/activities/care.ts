@@ -1,9 +1,20 @@
 import { Context } from '@temporalio/activity';
 import type { CheckDocument, CheckInput, PruneDestination, PruneInput } from '../workflows/care-types.js';
+import type { DrillProblem, DrillReport } from '../workflows/drill-types.js';
 import type { HeartbeatDetails } from '../workflows/types.js';
 import { oneAtATime } from './alone.js';
 import { verifyInput } from './auth.js';
 import { checkCleanUp, checkFinish, checkList, checkRead, checkRepair } from './check-run.js';
+import {
+  type DrillAttempt,
+  type DrillRef,
+  drillAssert,
+  drillCleanUp,
+  drillDatabase,
+  drillFiles,
+  drillFinish,
+  drillPlan,
+} from './drill-run.js';
 import { asFailure } from './failures.js';
 import type { Host } from './host.js';
 import { pruneAt, pruneBegin, pruneEnd } from './prune-run.js';
@@ -19,13 +30,19 @@ export interface CheckRef {
 
 const beatMs = 500;
 
-/** The activities of `prune` and `check` on this host. Each is thin: check the caller, call a module, heartbeat. */
+const attemptOf = (signal: AbortSignal, onProgress: (bytes: number) => void): DrillAttempt => ({
+  signal,
+  onProgress,
+  attempt: Context.current().info.attempt,
+});
+
+/** The activities of `prune`, `check` and `drill` on this host. Each is thin: check the caller, call a module, heartbeat. */
 export function createCareActivities(host: Host) {
   const alone = oneAtATime();
 
   const working = <T>(
-    type: 'prune' | 'check',
-    { input, run }: PruneRef | CheckRef,
+    type: 'prune' | 'check' | 'drill',
+    { input, run }: PruneRef | CheckRef | DrillRef,
     work: (signal: AbortSignal, onProgress: (bytes: number) => void) => Promise<T>,
     destination?: string,
   ): Promise<T> => {
@@ -80,6 +97,24 @@ export function createCareActivities(host: Host) {
     },
     async checkFinish(ref: CheckRef & { startedAt: string }): Promise<CheckDocument> {
       return working('check', ref, (signal) => checkFinish(host, ref.input, ref.run, ref.startedAt, signal));
+    },
+    async drillPlan(ref: DrillRef): Promise<{ databases: number }> {
+      return working('drill', ref, (signal, on) => drillPlan(host, ref, attemptOf(signal, on)));
+    },
+    async drillFiles(ref: DrillRef): Promise<void> {
+      return working('drill', ref, (signal, on) => drillFiles(host, ref, attemptOf(signal, on)));
+    },
+    async drillDatabase(ref: DrillRef & { database: number }): Promise<void> {
+      return working('drill', ref, (signal, on) => drillDatabase(host, ref, attemptOf(signal, on)));
+    },
+    async drillAssert(ref: DrillRef): Promise<void> {
+      return working('drill', ref, (signal, on) => drillAssert(host, ref, attemptOf(signal, on)));
+    },
+    async drillFinish(ref: DrillRef & { startedAt: string; failure?: DrillProblem }): Promise<DrillReport> {
+      return working('drill', ref, async () => drillFinish(host, ref));
+    },
+    async drillCleanUp(ref: DrillRef): Promise<void> {
+      return working('drill', ref, () => drillCleanUp(host, ref));
     },
     async checkCleanUp(ref: CheckRef): Promise<void> {
       return working('check', ref, async () => checkCleanUp(host, ref.input, ref.run));

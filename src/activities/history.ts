@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import type { RunFigures } from '../foresight/figures.js';
+import type { DrillReport } from '../workflows/drill-types.js';
 import type { RunDocument } from '../workflows/types.js';
 
 /**
@@ -29,6 +30,8 @@ export class History {
       CREATE INDEX IF NOT EXISTS figures_at ON figures (job, at);
       CREATE TABLE IF NOT EXISTS holds (
         job TEXT PRIMARY KEY, since TEXT, run TEXT, reason TEXT, accepted TEXT) WITHOUT ROWID;
+      CREATE TABLE IF NOT EXISTS drills (
+        drill TEXT PRIMARY KEY, job TEXT NOT NULL, started TEXT NOT NULL, report TEXT NOT NULL) WITHOUT ROWID;
     `);
   }
 
@@ -108,6 +111,28 @@ export class History {
       )
       .all(filter.job ?? null, filter.job ?? null, filter.limit ?? -1)
       .map((row) => JSON.parse(row.figures) as RunFigures);
+  }
+
+  /** Keeps a drill's report. */
+  putDrill(report: DrillReport): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO drills VALUES (?, ?, ?, ?)')
+      .run(report.drill, report.job, report.startedAt, JSON.stringify(report));
+  }
+
+  drill(drill: string): DrillReport | undefined {
+    const row = this.db.prepare<[string], { report: string }>('SELECT report FROM drills WHERE drill = ?').get(drill);
+    return row ? (JSON.parse(row.report) as DrillReport) : undefined;
+  }
+
+  /** Reports of drills, newest first. */
+  drills(filter: { job?: string; limit?: number } = {}): DrillReport[] {
+    return this.db
+      .prepare<[string | null, string | null, number], { report: string }>(
+        'SELECT report FROM drills WHERE (? IS NULL OR job = ?) ORDER BY started DESC LIMIT ?',
+      )
+      .all(filter.job ?? null, filter.job ?? null, filter.limit ?? -1)
+      .map((row) => JSON.parse(row.report) as DrillReport);
   }
 
   /** Holds the job's retention; an earlier hold stays as it is. */

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { splitCron } from './cron.js';
 import { defaultStateFolder } from './paths.js';
-import type { Config, JobConfig, ParsedConfig, ScheduleConfig, SourceConfig } from './schema.js';
+import type { Config, DrillConfig, JobConfig, ParsedConfig, ScheduleConfig, SourceConfig } from './schema.js';
 import { machineTimezone } from './timezone.js';
 
 /** Fills in the defaults that depend on the machine or on other keys: host, state, spool, time zones, names of sources. */
@@ -31,13 +31,20 @@ export function hostName(machine: string): string {
 }
 
 function normalizeJob(job: ParsedConfig['jobs'][string]): JobConfig {
-  const { schedule, sources, check, ...rest } = job;
+  const { schedule, sources, check, drill, ...rest } = job;
   return {
     ...rest,
     sources: nameSources(sources),
     ...(schedule === undefined ? {} : { schedule: normalizeSchedule(schedule) }),
     ...(check === undefined ? {} : { check: { ...normalizeSchedule(check), readAllWithin: check.readAllWithin } }),
+    ...(drill === undefined ? {} : { drill: normalizeDrill(drill) }),
   };
+}
+
+function normalizeDrill(drill: NonNullable<ParsedConfig['jobs'][string]['drill']>): DrillConfig {
+  const { sample, databases, assert } = drill;
+  const what = { sample, assert, ...(databases === undefined ? {} : { databases }) };
+  return { ...normalizeSchedule(drill), ...what };
 }
 
 function normalizeSchedule(schedule: NonNullable<ParsedConfig['jobs'][string]['schedule']>): ScheduleConfig {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { cronProblem, splitCron } from './cron.js';
 import { duration, name, path, plainText, secret, size, text } from './fields.js';
 import { destinationSchema } from './schema-destinations.js';
+import { checkDrill, drillFields } from './schema-drill.js';
 import { encryptionSchema } from './schema-encryption.js';
 import { expectSchema } from './schema-expect.js';
 import { logSchema } from './schema-log.js';
@@ -137,6 +138,13 @@ const checkSchema = z
   .union([cronScheduleSchema.safeExtend(readAllWithin), everyScheduleSchema.extend(readAllWithin)])
   .describe('When to check the repository by itself, and how much of it to read. Left out: by hand only.');
 
+const drillSchema = z
+  .union([
+    cronScheduleSchema.safeExtend(drillFields).superRefine(checkDrill),
+    everyScheduleSchema.extend(drillFields).superRefine(checkDrill),
+  ])
+  .describe('When to try a restore by itself, and what to restore and to ask of it. Left out: by hand only.');
+
 const compressionSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('zstd').describe('Zstandard.'), level: level(19, 3) }).describe('Zstandard.'),
   z
@@ -202,6 +210,7 @@ const jobSchema = z
         'What an anomaly does, such as half the files gone or nearly all of them changed: warn tells of it; hold also removes no snapshot until `holdfast anomalies accept`.',
       ),
     check: checkSchema.optional(),
+    drill: drillSchema.optional(),
     notify: z
       .array(name(), { error: 'expected a list of names of notifiers' })
       .prefault([])
@@ -279,10 +288,14 @@ export type EverySchedule = { every: number; jitter: number; catchupWindow?: num
 export type ScheduleConfig = CronSchedule | EverySchedule;
 /** A schedule of checks; `readAllWithin` in milliseconds. */
 export type CheckConfig = ScheduleConfig & { readAllWithin: number };
-export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check'> & {
+/** A schedule of drills; `sample` in percent, time-outs in milliseconds. */
+export type DrillConfig = ScheduleConfig & Pick<NonNullable<ParsedJob['drill']>, 'sample' | 'databases' | 'assert'>;
+export type DrillAssert = DrillConfig['assert'][number];
+export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check' | 'drill'> & {
   sources: SourceConfig[];
   schedule?: ScheduleConfig;
   check?: CheckConfig;
+  drill?: DrillConfig;
 };
 
 /** A config with every default filled in: durations in milliseconds, sizes in bytes, paths absolute, references as written. */

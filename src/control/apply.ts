@@ -2,7 +2,7 @@ import { signInput } from '../activities/auth.js';
 import { controlQueue } from '../workflows/types.js';
 import { lookSignal, watchId } from '../workflows/watch-types.js';
 import { scheduledInput } from './backup.js';
-import { scheduledCheck } from './care.js';
+import { scheduledCheck, scheduledDrill } from './care.js';
 import { applySchedules, type ScheduleChange } from './schedules.js';
 import { usableSearchAttributes } from './search-attributes.js';
 import type { Session } from './session.js';
@@ -16,9 +16,10 @@ export async function applyConfig(
   const { client, connection, namespace } = session.temporal;
   const changes = await applySchedules(client, {
     host: config.host,
-    jobs: Object.entries(config.jobs).map(([name, { schedule, check }]) => ({ name, schedule, check })),
+    jobs: Object.entries(config.jobs).map(([name, { schedule, check, drill }]) => ({ name, schedule, check, drill })),
     makeAction: (job) => scheduledInput(session, job),
     makeCheck: (job) => scheduledCheck(session.loaded, job),
+    makeDrill: (job) => scheduledDrill(session.loaded, job),
     searchAttributes: await usableSearchAttributes(connection, namespace),
     ...options,
   });

@@ -3,6 +3,7 @@ import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
+import { History } from '../activities/history.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
 import { prunePlan } from '../activities/prune-run.js';
@@ -16,11 +17,14 @@ import {
   type PruneInput,
   pruneIdPrefix,
 } from '../workflows/care-types.js';
+import { type DrillInput, type DrillReport, drillIdPrefix } from '../workflows/drill-types.js';
 import { controlQueue } from '../workflows/types.js';
 import { stamp } from './backup.js';
 import { isPassing } from './executions.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
 import type { Session } from './session.js';
+
+const titles = { prune: 'Prune', check: 'Check', drill: 'Drill' } as const;
 
 /** What `prune` would remove, without Temporal and without changing anything. */
 export async function planPrune(loaded: LoadedConfig, job: string, log: Logger): Promise<PruneDocument> {
@@ -64,12 +68,54 @@ export function scheduledCheck({ config }: LoadedConfig, job: string): [CheckInp
   return [{ ...fields, sig: signInput(config.state, 'check', fields) }];
 }
 
+/** Starts a drill of one job; returns its id. */
+export async function startDrill(
+  session: Session,
+  options: Omit<DrillInput, 'host' | 'sig' | 'scheduled'>,
+): Promise<string> {
+  const { config } = session.loaded;
+  findJob(config, options.job);
+  const fields = { host: config.host, ...options };
+  const input: DrillInput = { ...fields, sig: signInput(config.state, 'drill', fields) };
+  return start(session, 'drill', options.job, drillIdPrefix(config.host, options.job), input);
+}
+
+/** The arguments of a job's scheduled drill. */
+export function scheduledDrill({ config }: LoadedConfig, job: string): [DrillInput] {
+  const fields = { host: config.host, job, scheduled: true };
+  return [{ ...fields, sig: signInput(config.state, 'drill', fields) }];
+}
+
+/** Reports of drills from the history, newest first. */
+export function listDrills({ config }: LoadedConfig, filter: { job?: string; limit: number }): DrillReport[] {
+  const history = new History(config.state);
+  try {
+    return history.drills(filter);
+  } finally {
+    history.close();
+  }
+}
+
+/** @throws HoldfastError RunUnknown */
+export function showDrill({ config }: LoadedConfig, drill: string): DrillReport {
+  const history = new History(config.state);
+  try {
+    const report = history.drill(drill);
+    if (report) return report;
+  } finally {
+    history.close();
+  }
+  throw new HoldfastError('RunUnknown', `the history has no drill ${drill}`, {
+    hint: "'holdfast drills list' shows those that have ended.",
+  });
+}
+
 async function start(
   session: Session,
-  type: 'prune' | 'check',
+  type: keyof typeof titles,
   job: string,
   prefix: string,
-  input: PruneInput | CheckInput,
+  input: PruneInput | CheckInput | DrillInput,
 ): Promise<string> {
   const { client, connection, namespace } = session.temporal;
   const { host } = session.loaded.config;
@@ -80,17 +126,17 @@ async function start(
     taskQueue: controlQueue,
     args: [input],
     memo: { job, host },
-    staticSummary: `${type === 'prune' ? 'Prune' : 'Check'} of ${job} on ${host}`,
+    staticSummary: `${titles[type]} of ${job} on ${host}`,
     typedSearchAttributes: searchAttributePairs(usable, { HoldfastJob: job, HoldfastHost: host }),
   });
   return workflowId;
 }
 
 /**
- * Waits for the end of a prune or a check.
+ * Waits for the end of a prune, a check or a drill.
  * @throws HoldfastError what it failed with; `Cancelled` when the signal fired: it goes on without this command.
  */
-export async function waitFor<T extends PruneDocument | CheckDocument>(
+export async function waitFor<T extends PruneDocument | CheckDocument | DrillReport>(
   session: Session,
   run: string,
   signal: AbortSignal,

@@ -28,6 +28,8 @@ export interface ScheduledJob {
   schedule?: ScheduleConfig | undefined;
   /** When the job's repository is checked. */
   check?: ScheduleConfig | undefined;
+  /** When a restore is tried. */
+  drill?: ScheduleConfig | undefined;
 }
 
 export interface ApplyOptions {
@@ -41,6 +43,8 @@ export interface ApplyOptions {
   makeAction: (job: string) => readonly unknown[] | Promise<readonly unknown[]>;
   /** The same of a scheduled check. */
   makeCheck?: (job: string) => readonly unknown[];
+  /** The same of a scheduled drill. */
+  makeDrill?: (job: string) => readonly unknown[];
   searchAttributes?: ReadonlySet<SearchAttributeName>;
 }
 
@@ -83,6 +87,7 @@ export function scheduleId(host: string, job: string): string {
 }
 
 export const checkScheduleId = (host: string, job: string): string => `${scheduleId(host, job)}/check`;
+export const drillScheduleId = (host: string, job: string): string => `${scheduleId(host, job)}/drill`;
 
 /**
  * Makes this host's schedules match the config; others' are left alone, and so is whether one is paused.
@@ -96,6 +101,10 @@ export async function applySchedules(client: Client, options: ApplyOptions): Pro
     if (job.check !== undefined && options.makeCheck !== undefined) {
       const args = [...options.makeCheck(job.name)];
       desired.set(checkScheduleId(host, job.name), toDesired(options, 'check', job.name, job.check, args));
+    }
+    if (job.drill !== undefined && options.makeDrill !== undefined) {
+      const args = [...options.makeDrill(job.name)];
+      desired.set(drillScheduleId(host, job.name), toDesired(options, 'drill', job.name, job.drill, args));
     }
     if (job.schedule === undefined) continue;
     const args = [...(await options.makeAction(job.name))];
@@ -191,7 +200,7 @@ interface Desired {
 
 function toDesired(
   options: ApplyOptions,
-  workflowType: 'backup' | 'check',
+  workflowType: 'backup' | 'check' | 'drill',
   job: string,
   schedule: ScheduleConfig,
   args: unknown[],
@@ -275,7 +284,9 @@ async function update(handle: ScheduleHandle, definition: Definition): Promise<v
 }
 
 async function describeAll(client: Client, host: string, known: readonly string[]): Promise<ScheduleDescription[]> {
-  const ids = new Set(known.flatMap((job) => [scheduleId(host, job), checkScheduleId(host, job)]));
+  const ids = new Set(
+    known.flatMap((job) => [scheduleId(host, job), checkScheduleId(host, job), drillScheduleId(host, job)]),
+  );
   for await (const summary of client.schedule.list()) {
     const owner = summary.memo?.host;
     const ours = jobOf(host, summary.scheduleId) !== undefined && (owner === undefined || owner === host);
@@ -347,7 +358,7 @@ function toInfo(host: string, description: ScheduleDescription): ScheduleInfo {
 /** The job of a schedule of this host; undefined for others'. */
 function jobOf(host: string, id: string): string | undefined {
   const prefix = scheduleId(host, '');
-  const job = id.slice(prefix.length).replace(/\/check$/, '');
+  const job = id.slice(prefix.length).replace(/\/(check|drill)$/, '');
   return id.startsWith(prefix) && job !== '' && !job.includes('/') ? job : undefined;
 }
 

@@ -120,6 +120,12 @@ export interface RestoreReport {
   warnings: DatabaseWarning[];
 }
 
+/**
+ * Asks the restored database: the first column of the first row as text, null for NULL and where there is no row.
+ * @throws HoldfastError SourceFailed with what the server said.
+ */
+export type Ask = (sql: string, signal: AbortSignal) => Promise<string | null>;
+
 export interface DatabaseSource {
   readonly kind: DatabaseKind;
 
@@ -143,8 +149,11 @@ export interface DatabaseSource {
    */
   restore(dump: StoredDump, target: RestoreTarget, context: DatabaseContext): Promise<RestoreReport>;
 
-  /** Restores into a temporary database beside the others, compares, and drops it, whatever happened. Throws as `restore`. */
-  scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport>;
+  /**
+   * Restores into a temporary database beside the others, compares, and drops it, whatever happened. `inspect` may ask it
+   * before that. Throws as `restore`.
+   */
+  scratch(dump: StoredDump, context: DatabaseContext, inspect?: (ask: Ask) => Promise<void>): Promise<RestoreReport>;
 
   /** Closes connections and tunnels. */
   close(): Promise<void>;

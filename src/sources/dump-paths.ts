@@ -17,5 +17,15 @@ export function dumpPath(source: string, database: string): string {
   return `/.holdfast/${source}/${folderName(database)}`;
 }
 
+/** The database whose dump a stored path is; undefined for other paths. The reverse of `dumpPath`. */
+export function databaseAt(source: string, path: string): string | undefined {
+  const prefix = `/.holdfast/${source}/`;
+  if (!path.startsWith(prefix)) return undefined;
+  const bytes = path
+    .slice(prefix.length)
+    .replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
 /** Within a dump's folder: what is known of it. */
 export const reportName = 'report.json';

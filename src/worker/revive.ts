@@ -3,6 +3,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
 import { sweepSpool } from '../activities/begin.js';
+import { sweepDrills } from '../activities/drill-run.js';
 import type { Host } from '../activities/host.js';
 import { alertWatch } from '../activities/watch.js';
 import { backupIdPrefix, controlQueue, deliverId, workerLost } from '../workflows/types.js';
@@ -57,6 +58,7 @@ export async function reviveRuns(host: Host, client: Client, log: Logger): Promi
   }
   await alertWatch(client, host.config.host);
   await sweepSpool(host, (run) => host.history.isOwed(run));
+  await sweepDrills(host);
 }
 
 /** Workflow tasks wait for the worker that had the workflow in its cache; that one is dead. */
@@ -76,7 +78,7 @@ async function openRuns(host: Host, client: Client): Promise<Set<string>> {
   const prefix = backupIdPrefix(host.config.host, '').replaceAll("'", "''");
   const query = `WorkflowType = 'backup' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
   for await (const { workflowId } of client.workflow.list({ query })) runs.add(workflowId);
-  for (const type of ['prune', 'check']) {
+  for (const type of ['prune', 'check', 'drill']) {
     const own = `${type}/${host.config.host}/`.replaceAll("'", "''");
     const open = `WorkflowType = '${type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${own}'`;
     for await (const { workflowId } of client.workflow.list({ query: open })) runs.add(workflowId);

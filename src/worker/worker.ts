@@ -6,6 +6,7 @@ import { type NativeConnection, Runtime, Worker, type WorkerOptions } from '@tem
 import type { Logger } from 'pino';
 import { createBackupActivities } from '../activities/backup.js';
 import { createCareActivities } from '../activities/care.js';
+import { endAbandonedDrills } from '../activities/drill-run.js';
 import { clearAbandonedDumps } from '../activities/dump.js';
 import { Host } from '../activities/host.js';
 import { clearAbandonedRestores } from '../activities/restore-database.js';
@@ -80,6 +81,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
   if (roles.includes('host')) {
     await clearAbandonedDumps(loaded.config.spool.path);
     await clearAbandonedRestores(path.join(loaded.config.spool.path, 'restore'));
+    await endAbandonedDrills(loaded.config.spool.path);
   }
   const workers: Worker[] = [];
   if (roles.includes('control')) {

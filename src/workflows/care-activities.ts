@@ -19,6 +19,10 @@ export function careActivitiesOf(host: string): ActivityInterfaceFor<CareActivit
   const patient = on({
     retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m', maximumAttempts: 60 },
   });
+  // A drill whose destination or server is away for some minutes has failed.
+  const some = on({
+    retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 8 },
+  });
   const last = on({ startToCloseTimeout: '10m', retry: { initialInterval: '1s', maximumInterval: '30s' } });
   return {
     pruneBegin: few.pruneBegin,
@@ -29,5 +33,11 @@ export function careActivitiesOf(host: string): ActivityInterfaceFor<CareActivit
     checkRepair: patient.checkRepair,
     checkFinish: patient.checkFinish,
     checkCleanUp: last.checkCleanUp,
+    drillPlan: some.drillPlan,
+    drillFiles: some.drillFiles,
+    drillDatabase: some.drillDatabase,
+    drillAssert: few.drillAssert,
+    drillFinish: last.drillFinish,
+    drillCleanUp: last.drillCleanUp,
   };
 }

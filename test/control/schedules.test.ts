@@ -47,6 +47,21 @@ describe('apply', () => {
     expect(dropped).toMatchObject([{ action: 'delete', id: 'holdfast/checked/site/check' }]);
   });
 
+  test('a drill has a schedule of its own, which goes when the config drops it', async () => {
+    const { client } = temporal;
+    const makeDrill = (job: string) => [{ job, scheduled: true }];
+    const jobs = [{ name: 'site', drill: { cron: '0 5 * * 0', timezone: 'Europe/Berlin', jitter: 0 } }];
+    const options = { host: 'drilled', makeAction, makeDrill };
+    expect(await applySchedules(client, { ...options, jobs })).toMatchObject([
+      { action: 'create', id: 'holdfast/drilled/site/drill', job: 'site' },
+    ]);
+    expect(brief(await applySchedules(client, { ...options, jobs }))).toEqual(['keep holdfast/drilled/site/drill']);
+    const { action } = await client.schedule.getHandle('holdfast/drilled/site/drill').describe();
+    expect(action).toMatchObject({ workflowType: 'drill', workflowId: 'drill/drilled/site', args: makeDrill('site') });
+    const dropped = await applySchedules(client, { ...options, jobs: [{ name: 'site' }], prune: true });
+    expect(dropped).toMatchObject([{ action: 'delete', id: 'holdfast/drilled/site/drill' }]);
+  });
+
   test('creates what the config says, then has nothing to do', async () => {
     const { client, connection, namespace } = temporal;
     const searchAttributes = await usableSearchAttributes(connection, namespace);

@@ -1,28 +1,38 @@
 import { HoldfastError } from '../../errors.js';
-import { isWithin, partsAt, partsWithin } from '../reader.js';
+import { partsAt, partsWithin } from '../reader.js';
 import type { ManifestPart } from '../root.js';
 
 /** Which source paths to restore: the named ones, what lies below them, and the directories that lead there. */
 export class PathFilter {
   private readonly paths: readonly string[];
+  /** By the bytes of a wanted path. */
+  private readonly wanted = new Map<string, string>();
+  private readonly leading = new Set<string>();
   private readonly found = new Set<string>();
 
-  /** `paths` are absolute; none means everything. */
+  /** `paths` are absolute; none means everything. Many are as quick as few. */
   constructor(paths: readonly string[]) {
     this.paths = [...new Set(paths.map(tidy))];
+    for (const path of this.paths) {
+      const key = bytesOf(path);
+      this.wanted.set(key, path);
+      for (const above of aboveOf(key)) this.leading.add(above);
+    }
   }
 
   wants(path: string | Buffer): 'wanted' | 'leads' | undefined {
     if (this.paths.length === 0) return 'wanted';
-    let leads = false;
-    for (const wanted of this.paths) {
-      if (isWithin(path, wanted)) {
-        this.found.add(wanted);
-        return 'wanted';
-      }
-      leads ||= isWithin(wanted, path);
-    }
-    return leads ? 'leads' : undefined;
+    const key = bytesOf(path);
+    let isWanted = this.note(key);
+    for (const above of aboveOf(key)) isWanted = this.note(above) || isWanted;
+    if (isWanted) return 'wanted';
+    return this.leading.has(key) ? 'leads' : undefined;
+  }
+
+  private note(key: string): boolean {
+    const path = this.wanted.get(key);
+    if (path !== undefined) this.found.add(path);
+    return path !== undefined;
   }
 
   /** The parts of a manifest that have to be read. */
@@ -46,6 +56,18 @@ export class PathFilter {
       hint: "Paths are absolute source paths; 'holdfast ls JOB' shows what there is.",
     });
   }
+}
+
+/** One char per byte, so that names in any encoding compare. */
+const bytesOf = (path: string | Buffer): string =>
+  (typeof path === 'string' ? Buffer.from(path, 'utf8') : path).toString('latin1');
+
+/** The directories above a path, nearest first. */
+function aboveOf(path: string): string[] {
+  const above: string[] = [];
+  for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) above.push(path.slice(0, at));
+  if (path.startsWith('/') && path !== '/') above.push('/');
+  return above;
 }
 
 function tidy(path: string): string {

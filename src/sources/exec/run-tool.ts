@@ -17,6 +17,8 @@ export interface ToolOptions {
   argv: readonly string[];
   /** Variables beside the few that are passed on. Never a secret. */
   env?: Readonly<Record<string, string>>;
+  /** Where it runs. Default: where this process does. */
+  cwd?: string;
   /** Private folder where the process group is recorded while it lives. */
   processes: string;
   /** Fires: the whole group gets SIGTERM, after `graceMs` SIGKILL; then the call rejects with the signal's reason. */
@@ -87,11 +89,13 @@ function start(options: ToolOptions, mark: string, record: string, stdio: ('pipe
   options.signal.throwIfAborted();
   const [program = '', ...args] = options.argv;
   const env = childEnvironment({ ...options.env, [markerVariable]: mark });
-  if (process.platform === 'win32') return spawn(program, args, { env, stdio, windowsHide: true });
+  const place = options.cwd === undefined ? {} : { cwd: options.cwd };
+  if (process.platform === 'win32') return spawn(program, args, { env, stdio, windowsHide: true, ...place });
   return spawn('/bin/sh', ['-c', recordingScript, 'sh', record, bootId(), program, ...args], {
     env,
     stdio,
     detached: true,
+    ...place,
   });
 }
 

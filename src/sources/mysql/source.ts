@@ -1,9 +1,10 @@
-import { randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { MysqlSettings } from '../../config/schema-mysql.js';
 import { HoldfastError } from '../../errors.js';
 import {
+  type Ask,
   compareTables,
   type DatabaseContext,
   type DatabaseSource,
@@ -31,7 +32,7 @@ import {
   type ServerFacts,
   serverFacts,
 } from './server.js';
-import { connectDirectly, type Sql } from './sql.js';
+import { connectDirectly, quoteName, type Sql } from './sql.js';
 import { chooseTool, type MysqlTool, runMysqlTool, type ToolKind, toolName } from './tool.js';
 import { connectThroughTool } from './tool-session.js';
 import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } from './users.js';
@@ -105,11 +106,28 @@ export class MysqlSource implements DatabaseSource {
     return this.connected(context, (sql, address) => this.fill(sql, address, dump, target, false, context));
   }
 
-  async scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
-    const database = `holdfast_scratch_${randomUUID().replaceAll('-', '').slice(0, 12)}`;
+  async scratch(
+    dump: StoredDump,
+    context: DatabaseContext,
+    inspect?: (ask: Ask) => Promise<void>,
+  ): Promise<RestoreReport> {
+    // The same for the same dump's folder: what a killed attempt left is found by it.
+    const database = `holdfast_scratch_${createHash('sha256').update(dump.folder).digest('hex').slice(0, 12)}`;
     const target = { database, create: true, clean: false, globals: false };
     try {
-      return await this.connected(context, (sql, address) => this.fill(sql, address, dump, target, true, context));
+      const report = await this.connected(context, async (sql, address) => {
+        await dropScratch(sql, database, context);
+        return this.fill(sql, address, dump, target, true, context);
+      });
+      await inspect?.((question, signal) => {
+        const its = { ...context, signal: AbortSignal.any([context.signal, signal]) };
+        return this.connected(its, async (sql) => {
+          await sql.query(`USE ${quoteName(database)}`);
+          const [row] = await sql.query(question.trim().replace(/;+$/, ''));
+          return row?.[0] ?? null;
+        });
+      });
+      return report;
     } finally {
       // With a connection of its own: the other may be what failed, and cancelling must not keep it.
       const last = { ...context, signal: AbortSignal.timeout(60_000) };

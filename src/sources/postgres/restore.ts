@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../errors.js';
 import {
+  type Ask,
   compareTables,
   type DatabaseContext,
   type DatabaseWarning,
@@ -83,18 +84,34 @@ export async function scratchPostgres(
   reach: Reach,
   dump: StoredDump,
   context: DatabaseContext,
+  inspect?: (ask: Ask) => Promise<void>,
 ): Promise<RestoreReport> {
   return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
     const name = workingName('scratch', dump.report.database);
-    return withDatabase(client, name, dump, facts, warnings, () =>
-      load(reach, dump, name, undefined, facts, warnings, context),
-    ).finally(async () => {
+    return withDatabase(client, name, dump, facts, warnings, async () => {
+      const report = await load(reach, dump, name, undefined, facts, warnings, context);
+      await inspect?.((sql, signal) => {
+        const its = { ...context, signal: AbortSignal.any([context.signal, signal]) };
+        return reach.connect(name, its, (asked) => firstValue(asked, sql));
+      });
+      return report;
+    }).finally(async () => {
       // Cancelled or not: the client's own connection may be closed by then.
       await reach.maintenance({ ...context, signal: AbortSignal.timeout(60_000) }, (other) => drop(other, name));
     });
   });
+}
+
+/** The same text whether asked over a connection or through psql: as JSON writes it, times with a `T`. */
+async function firstValue(client: Queries, sql: string): Promise<string | null> {
+  const query = sql.trim().replace(/;+$/, '');
+  const { rows } = await client.query<{ value: string | null }>(
+    `SELECT e.value AS value FROM (SELECT * FROM (${query}\n) a LIMIT 1) q,
+     LATERAL json_each_text(row_to_json(q)) WITH ORDINALITY AS e(key, value, n) WHERE e.n = 1`,
+  );
+  return rows[0]?.value ?? null;
 }
 
 /** Makes a database, and drops it unless it has got another name by the end. */

@@ -1,6 +1,7 @@
 import type { PostgresSourceConfig } from '../../config/schema.js';
 import { HoldfastError } from '../../errors.js';
 import type {
+  Ask,
   DatabaseContext,
   DatabaseSource,
   DumpReport,
@@ -51,8 +52,8 @@ export class PostgresSource implements DatabaseSource {
     return restorePostgres(this.reach, dump, target, context);
   }
 
-  scratch(dump: StoredDump, context: DatabaseContext): Promise<RestoreReport> {
-    return scratchPostgres(this.reach, dump, context);
+  scratch(dump: StoredDump, context: DatabaseContext, inspect?: (ask: Ask) => Promise<void>): Promise<RestoreReport> {
+    return scratchPostgres(this.reach, dump, context, inspect);
   }
 
   close(): Promise<void> {

@@ -9,12 +9,20 @@ export interface Order {
   to?: string;
 }
 
+/** A question to `file`. */
+export interface Question {
+  file: string;
+  sql: string;
+}
+
 export type Result = Inspected & { bytes: number };
 
 export interface Said {
   /** Bytes copied since the last time. */
   progress?: number;
   result?: Result;
+  /** To a question. */
+  value?: string | null;
   failure?: { code: ErrorCode; message: string; hint: string | undefined; retryable: boolean };
 }
 
@@ -27,6 +35,23 @@ export async function inThread(
   signal: AbortSignal,
   onProgress: (bytes: number) => void,
 ): Promise<Result> {
+  const { result } = await thread(order, signal, onProgress);
+  if (result === undefined) throw endedEarly(order.file);
+  return result;
+}
+
+/** Asks in a thread; a question that takes for ever ends with the signal. */
+export async function askInThread(question: Question, signal: AbortSignal): Promise<string | null> {
+  const { value } = await thread(question, signal, () => undefined);
+  if (value === undefined) throw endedEarly(question.file);
+  return value;
+}
+
+async function thread(
+  order: Order | Question,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<Said> {
   signal.throwIfAborted();
   const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: order });
   const stop = (): void => void worker.terminate();
@@ -46,6 +71,8 @@ export async function inThread(
     const { code, message, hint, retryable } = answer.failure;
     throw new HoldfastError(code, message, { hint, retryable });
   }
-  if (!answer?.result) throw new HoldfastError('SourceFailed', `the thread that reads ${order.file} ended early`);
-  return answer.result;
+  return answer ?? {};
 }
+
+const endedEarly = (file: string): HoldfastError =>
+  new HoldfastError('SourceFailed', `the thread that reads ${file} ended early`);

@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import type { SqliteSourceConfig } from '../../config/schema.js';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import {
+  type Ask,
   compareTables,
   type DatabaseContext,
   type DatabaseSource,
@@ -16,7 +17,7 @@ import {
 } from '../database.js';
 import { matcherOf } from '../name-patterns.js';
 import { filesOf } from './glob.js';
-import { inThread } from './in-thread.js';
+import { askInThread, inThread } from './in-thread.js';
 
 /** SQLite databases, copied by SQLite's own online backup while their programs go on. */
 export class SqliteSource implements DatabaseSource {
@@ -81,15 +82,21 @@ export class SqliteSource implements DatabaseSource {
     }
   }
 
-  async scratch(dump: StoredDump, { signal, tempDir }: DatabaseContext): Promise<RestoreReport> {
+  async scratch(
+    dump: StoredDump,
+    { signal, tempDir }: DatabaseContext,
+    inspect?: (ask: Ask) => Promise<void>,
+  ): Promise<RestoreReport> {
     if (dump.file === undefined)
       throw new HoldfastError('RestoreFailed', `the dump has no copy of ${dump.report.database}`);
     const scratch = path.join(tempDir, `${randomUUID()}.db`);
     try {
       copyFileSync(dump.file, scratch);
-      return await compare(dump, scratch, scratch, signal);
+      const report = await compare(dump, scratch, scratch, signal);
+      await inspect?.((sql, its) => askInThread({ file: scratch, sql }, AbortSignal.any([signal, its])));
+      return report;
     } finally {
-      rmSync(scratch, { force: true });
+      for (const ending of ['', '-wal', '-shm', '-journal']) rmSync(scratch + ending, { force: true });
     }
   }
 

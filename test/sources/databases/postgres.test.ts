@@ -184,7 +184,17 @@ test('rows written and a table made while it is dumped: the dump is of one momen
 
 test('a scratch restore compares and leaves nothing, also when the dump is bad', async () => {
   const dump = await dumpOf('shop');
-  expect(await withSource((source) => source.scratch(dump, context))).toMatchObject({ differences: [] });
+  const answers: (string | null)[] = [];
+  const asked = await withSource((source) =>
+    source.scratch(dump, context, async (ask) => {
+      const never = new AbortController().signal;
+      for (const sql of ['SELECT 40 + 2 AS z, 1 AS a;', 'SELECT true', 'SELECT NULL', 'SELECT 1 WHERE false'])
+        answers.push(await ask(sql, never));
+      await expect(ask('SELECT 1 FROM nowhere', never)).rejects.toMatchObject({ code: 'SourceFailed' });
+    }),
+  );
+  expect(asked).toMatchObject({ differences: [] });
+  expect(answers).toEqual(['42', 'true', null, null]);
   const toc = path.join(dump.folder, 'dump', 'toc.dat');
   copyFileSync(toc, `${toc}.good`);
   truncateSync(toc, statSync(toc).size - 500);

@@ -190,7 +190,14 @@ test('a scratch restore compares and leaves nothing, even when it fails', async 
   await withSource(config(), async (source, context) => {
     const databases = server.sql('SHOW DATABASES');
     const dump = await dumpOf(source, 'shop', context);
-    expect(await source.scratch(dump, context)).toMatchObject({ differences: [], tables: 14, rows: 72 });
+    const answers: (string | null)[] = [];
+    const inspected = await source.scratch(dump, context, async (ask) => {
+      const never = new AbortController().signal;
+      for (const sql of ['SELECT 40 + 2, 1;', 'SELECT 1 FROM DUAL WHERE 1 = 0']) answers.push(await ask(sql, never));
+      answers.push((await ask('SELECT DATABASE()', never))?.replace(/_[0-9a-f]{12}$/, '') ?? null);
+    });
+    expect(inspected).toMatchObject({ differences: [], tables: 14, rows: 72 });
+    expect(answers).toEqual(['42', null, 'holdfast_scratch']);
     expect(server.sql('SHOW DATABASES')).toBe(databases);
     writeFileSync(path.join(dump.folder, 'dump.sql'), 'CREATE TABLE t (a INT);\nnonsense;\n');
     await expect(source.scratch(dump, context)).rejects.toMatchObject({
