@@ -4,6 +4,7 @@ import { findJob } from '../config/load.js';
 import type { DrillAssert, DrillConfig } from '../config/schema.js';
 import { resolveSecrets, secretRegistry } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
+import { drillNotification } from '../notifiers/message.js';
 import type { Catalog } from '../repository/catalog.js';
 import type { Root } from '../repository/root.js';
 import { resolveSnapshot } from '../repository/snapshots.js';
@@ -26,9 +27,11 @@ import { askSql, runAssert } from './drill-assert.js';
 import { restoredPath, restoreForDrill } from './drill-restore.js';
 import { chooseSample, type SampledFile } from './drill-sample.js';
 import type { Host } from './host.js';
+import { unsentRetryMs } from './notify.js';
 import { openRepository } from './open-repository.js';
 import { storedDump } from './restore-database.js';
 import { runFolder } from './run-context.js';
+import { redacted, tell, wants } from './tell.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 
 export interface DrillRef {
@@ -362,10 +365,10 @@ export async function drillAssert(host: Host, { run }: DrillRef, { signal }: Dri
 }
 
 /** Puts the report together, tells of it, and keeps it. */
-export function drillFinish(
+export async function drillFinish(
   host: Host,
   { input, run, startedAt, failure }: DrillRef & { startedAt: string; failure?: DrillProblem },
-): DrillReport {
+): Promise<DrillReport> {
   const known = host.history.drill(run);
   if (known) return known;
   const folder = folderOf(host, run);
@@ -419,7 +422,7 @@ export function drillFinish(
     durationMs: endedAt.getTime() - Date.parse(startedAt),
   };
   // Told first: a drill whose report is kept has been told of.
-  reportDrill(host, report);
+  await reportDrill(host, report);
   host.history.putDrill(report);
   return report;
 }
@@ -440,13 +443,26 @@ function problemOfAssert({ kind, assert, expected, found, exitCode, output }: Dr
   };
 }
 
-/** Tells whoever is to know how a drill ended: the log. */
-export function reportDrill(host: Host, report: DrillReport): void {
+/** Longest that telling of a drill may take, ms. */
+const tellTimeoutMs = 30_000;
+
+/** Tells whoever is to know how a drill ended: the log, and of a failure the job's notifiers. Never fails the drill. */
+export async function reportDrill(host: Host, report: DrillReport): Promise<void> {
   const { drill, job, snapshot, status, files, bytes, problems, durationMs } = report;
   const first = problems[0]?.message;
   const about = { drill, snapshot, files, bytes, problems: problems.length, durationMs };
   if (status === 'passed') host.log.info(about, `drill of ${job}: passed`);
   else host.log.error(about, `drill of ${job}: failed: ${first ?? ''}`);
+  if (status === 'passed') return;
+  const notification = drillNotification(host.config.host, report);
+  for (const name of host.config.jobs[job]?.notify ?? []) {
+    const config = host.config.notify[name];
+    if (config === undefined || !wants(config, 'drill')) continue;
+    await tell(host, name, notification, AbortSignal.timeout(tellTimeoutMs)).catch((error: unknown) => {
+      host.log.error({ err: error, drill, notifier: name }, 'notification not delivered; it is tried again later');
+      host.outbox.hold(name, redacted(notification), 'unsent', Date.now() + unsentRetryMs);
+    });
+  }
 }
 
 /** Ends what the drill's commands left running and removes its scratch folder. */

@@ -10,7 +10,8 @@ import { isMessenger, redacted, type Told, tell, wants } from './tell.js';
 
 export type RunEvent = 'start' | 'success' | 'recovery' | 'anomaly' | 'warning' | 'failure' | 'auth';
 
-const unsentRetryMs = 15 * 60_000;
+/** How long after a notifier could not be reached it is tried again, ms. */
+export const unsentRetryMs = 15 * 60_000;
 
 /** The events a run stands for, the most telling last. `troubled`: something failed since the last success. */
 export function eventsOf(run: RunDocument, troubled: boolean): RunEvent[] {

@@ -62,6 +62,26 @@ function plainText({ subject, next, facts, problems }: Omit<Notification, 'text'
   return `${blocks.join('\n\n')}\n`;
 }
 
+/** A restore that was tried by schedule failed. */
+export function drillNotification(
+  host: string,
+  drill: { drill: string; job: string; snapshot: string | null; problems: { message: string }[]; durationMs: number },
+): Notification {
+  return compose({
+    key: drill.drill,
+    event: 'drill',
+    host,
+    job: drill.job,
+    subject: `${drill.job}: drill FAILED, its backup may not restore`,
+    next: `See what failed: \`holdfast drills show ${drill.drill}\`. Then \`holdfast check ${drill.job} --read-data\`.`,
+    facts: [
+      { name: 'Snapshot', value: drill.snapshot ?? 'none could be chosen' },
+      { name: 'Duration', value: humanDuration(drill.durationMs) },
+    ],
+    problems: drill.problems.map(({ message }) => message),
+  });
+}
+
 /** A run waits for somebody to renew a destination's credentials. */
 export function authNotification(host: string, run: RunDocument, destination: string, reason: string): Notification {
   return compose({
