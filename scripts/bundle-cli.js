@@ -20,6 +20,7 @@ const packages = [
   /^better-sqlite3$/,
   /^koffi$/,
   /^nodemailer$/,
+  /^prom-client$/,
   /^zstd-napi/,
   /^node:/,
 ];

@@ -22,6 +22,7 @@ export class History {
         run TEXT PRIMARY KEY, host TEXT NOT NULL, job TEXT NOT NULL, status TEXT NOT NULL,
         started TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
       CREATE INDEX IF NOT EXISTS runs_started ON runs (started);
+      CREATE INDEX IF NOT EXISTS runs_job ON runs (job, started, status);
       CREATE TABLE IF NOT EXISTS locks (job TEXT PRIMARY KEY, owner TEXT NOT NULL, queued TEXT) WITHOUT ROWID;
       CREATE TABLE IF NOT EXISTS debts (
         job TEXT NOT NULL, destination TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (job, destination, run)) WITHOUT ROWID;
@@ -58,6 +59,28 @@ export class History {
       )
       .all(filter.job ?? null, filter.job ?? null, filter.limit ?? -1);
     return rows.map((row) => JSON.parse(row.document) as RunDocument);
+  }
+
+  /** The job's newest run that ended as one of `statuses`; with `destination`, the newest whose snapshot is there. */
+  newest(job: string, statuses: readonly string[], destination?: string): RunDocument | undefined {
+    const there = `AND EXISTS (SELECT 1 FROM json_each(document, '$.destinations') WHERE json_extract(value, '$.name') = ?
+      AND json_extract(value, '$.status') IN ('stored', 'healed'))`;
+    const row = this.db
+      .prepare<string[], { document: string }>(
+        `SELECT document FROM runs WHERE job = ? AND status IN (SELECT value FROM json_each(?))
+         ${destination === undefined ? '' : there} ORDER BY started DESC LIMIT 1`,
+      )
+      .get(job, JSON.stringify(statuses), ...(destination === undefined ? [] : [destination]));
+    return row ? (JSON.parse(row.document) as RunDocument) : undefined;
+  }
+
+  /** How many runs of each job have each status. */
+  counts(): { job: string; status: string; count: number }[] {
+    return this.db
+      .prepare<[], { job: string; status: string; count: number }>(
+        'SELECT job, status, count(*) AS count FROM runs GROUP BY job, status',
+      )
+      .all();
   }
 
   /** Remembers that `destination` missed the run's snapshot. */

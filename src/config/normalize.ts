@@ -17,6 +17,7 @@ export function normalize(parsed: ParsedConfig): Config {
     destinations: parsed.destinations,
     notify: parsed.notify,
     log: { ...parsed.log, path: parsed.log.path ?? join(state, 'logs') },
+    ...(parsed.metrics === undefined ? {} : { metrics: parsed.metrics }),
     jobs: Object.fromEntries(Object.entries(parsed.jobs).map(([name, job]) => [name, normalizeJob(job)])),
   };
 }

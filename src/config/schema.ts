@@ -6,6 +6,7 @@ import { checkDrill, drillFields } from './schema-drill.js';
 import { encryptionSchema } from './schema-encryption.js';
 import { expectSchema } from './schema-expect.js';
 import { logSchema } from './schema-log.js';
+import { metricsSchema } from './schema-metrics.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
 import { type detectFields, sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
@@ -240,6 +241,7 @@ export const configSchema = z
       .describe('Places that keep repositories, by name.'),
     notify: named(notifySchema, 'notifiers').prefault({}).describe('Who hears of runs, by name.'),
     log: logSchema,
+    metrics: metricsSchema.optional(),
     jobs: named(jobSchema, 'jobs')
       .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one job' })
       .describe('The backup jobs, by name.'),
@@ -267,6 +269,7 @@ export type EmailConfig = Extract<NotifyConfig, { type: 'email' }>;
 /** A notifier that writes messages, and so has quiet hours, digests and folding. */
 export type MessengerConfig = Exclude<NotifyConfig, { type: 'healthchecks' | 'uptimekuma' }>;
 export type LogConfig = ParsedConfig['log'] & { path: string };
+export type MetricsConfig = NonNullable<ParsedConfig['metrics']>;
 export type NotifyEvent = (typeof notifyEvents)[number];
 export type DetectField = (typeof detectFields)[number];
 
@@ -308,5 +311,6 @@ export interface Config {
   destinations: Record<string, DestinationConfig>;
   notify: Record<string, NotifyConfig>;
   log: LogConfig;
+  metrics?: MetricsConfig;
   jobs: Record<string, JobConfig>;
 }

@@ -23,6 +23,8 @@ export interface HostedWorkerOptions {
   onReady?: () => void;
   /** The worker stays beyond one command. */
   standing?: boolean;
+  /** HOST:PORT for the SDK's own metrics. */
+  sdkMetrics?: string;
 }
 
 /** A worker that this process hosts, or will as soon as the process that does is gone. */
@@ -81,7 +83,7 @@ export function hostWorker(options: HostedWorkerOptions): HostedWorker {
     const { loaded, client, roles, standing } = options;
     const log = await options.log();
     // The native connection makes the runtime, which takes its logger only once.
-    installRuntime(log);
+    installRuntime(log, options.sdkMetrics);
     const native = await connectNative(options.temporal, options.embedded);
     try {
       if (signal.aborted) return;

@@ -20,6 +20,8 @@ export interface SessionOptions {
   verbose?: boolean;
   /** The worker stays beyond one command. */
   standing?: boolean;
+  /** HOST:PORT for the SDK's own metrics. */
+  sdkMetrics?: string;
   /** What the worker does; default: everything. */
   roles?: WorkerRole[];
   /** The worker's log; default: one that is opened when it is needed. */
@@ -125,6 +127,7 @@ function makeSession(
         roles: options.roles ?? ['control', 'host'],
         command: options.command,
         standing: options.standing,
+        ...(options.sdkMetrics === undefined ? {} : { sdkMetrics: options.sdkMetrics }),
         log: openOnce,
         ...(options.onWaiting === undefined ? {} : { onWaiting: options.onWaiting }),
         ...(options.onReady === undefined ? {} : { onReady: options.onReady }),

@@ -3,10 +3,11 @@ import type { LoadedConfig } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { Lock, LockHolder } from '../worker/locks.js';
 import { takeUpLock } from '../worker/temporal/share.js';
+import { freePort } from '../worker/temporal/state.js';
 import { applyConfig } from './apply.js';
 import type { WorkerRole } from './hosted-worker.js';
 import { listSchedules, type ScheduleChange, type ScheduleInfo } from './schedules.js';
-import { openSession, runningServer, type Session, temporalOf } from './session.js';
+import { openSession, runningServer, type Session, type SessionOptions, temporalOf } from './session.js';
 
 export interface Up {
   session: Session;
@@ -30,7 +31,7 @@ export async function startUp(loaded: LoadedConfig, log: Logger): Promise<Up> {
     lock.release();
   });
   try {
-    session = await openSession(loaded, { ...workerOptions(log), command: 'holdfast up' });
+    session = await openStanding(loaded, { ...workerOptions(log), command: 'holdfast up' }, log);
     describe(lock, session);
     for (const warning of session.embedded?.warnings ?? []) log.warn(warning);
     const changes = await applyConfig(session);
@@ -55,7 +56,27 @@ export async function startWorkerAlone(loaded: LoadedConfig, roles: WorkerRole[]
       hint: '`holdfast up` starts it, with a worker; `holdfast worker` is for a configured `temporal:`.',
     });
   }
-  return openSession(loaded, { ...workerOptions(log), roles, command: 'holdfast worker' });
+  return openStanding(loaded, { ...workerOptions(log), roles, command: 'holdfast worker' }, log);
+}
+
+/** Opens a session that stays, with the metrics that are configured; closing it ends both. */
+async function openStanding(loaded: LoadedConfig, options: SessionOptions, log: Logger): Promise<Session> {
+  const { metrics } = loaded.config;
+  if (metrics === undefined) return openSession(loaded, options);
+  const { startMetrics } = await import('./metrics.js');
+  const sdk = `127.0.0.1:${await freePort()}`;
+  const session = await openSession(loaded, { ...options, sdkMetrics: sdk });
+  try {
+    const served = await startMetrics({ loaded, metrics, session, sdk, log });
+    const close = once(async () => {
+      await served.close();
+      await session.close();
+    });
+    return { ...session, close };
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
 }
 
 function workerOptions(log: Logger) {

@@ -47,16 +47,38 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
 
 let installed = false;
 
-/** Sends the SDK's own log lines to ours; once per process. */
-export function installRuntime(log: Logger): void {
+/**
+ * Sends the SDK's own log lines to ours; once per process.
+ *
+ * @param metrics HOST:PORT where the SDK serves its own metrics (Prometheus, no token); left out where it can't.
+ */
+export function installRuntime(log: Logger, metrics?: string): void {
   if (installed) return;
   installed = true;
   tuneAllocator();
-  Runtime.install({
-    logger: temporalLogger(log),
-    shutdownSignals: [],
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
-  });
+  const install = (bindAddress?: string) =>
+    Runtime.install({
+      logger: temporalLogger(log),
+      shutdownSignals: [],
+      telemetryOptions: {
+        logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+        ...(bindAddress === undefined
+          ? {}
+          : {
+              metrics: {
+                prometheus: { bindAddress, countersTotalSuffix: true, useSecondsForDurations: true, unitSuffix: true },
+              },
+            }),
+      },
+    });
+  try {
+    install(metrics);
+  } catch (error) {
+    // Another process may have taken the port; backups don't depend on it.
+    if (metrics === undefined) throw error;
+    log.warn({ err: error }, "the Temporal SDK's own metrics are not available");
+    install();
+  }
 }
 
 const namespaceOf = (client: Client): string => client.options.namespace;
