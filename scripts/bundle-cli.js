@@ -15,6 +15,7 @@ const packages = [
   /^google-auth-library$/,
   /^dropbox$/,
   /^ssh2$/,
+  /^@zip\.js\//,
   /^basic-ftp$/,
   /^piscina$/,
   /^better-sqlite3$/,

@@ -316,7 +316,8 @@ function readerOf(step: RestoreStep, { catalog, stores, key }: RestoreRepository
 
 const problemCodes = { damaged: 'PackDamaged', missing: 'PackMissing', unreachable: 'DestinationUnreachable' } as const;
 
-function noteProblem(tally: Tally, { destination, pack, kind, message }: PackProblem): void {
+/** Counts a pack that one destination should have had. */
+export function noteProblem(tally: Tally, { destination, pack, kind, message }: PackProblem): void {
   warn(tally, problemCodes[kind], kind === 'missing' ? `${destination}: ${packName(pack)} is missing` : message);
 }
 
@@ -386,7 +387,8 @@ function documentOf(
   };
 }
 
-function bounded<T>(list: readonly T[]): T[] {
+/** As much of a list as fits into a run's document. */
+export function bounded<T>(list: readonly T[]): T[] {
   const kept: T[] = [];
   let bytes = 0;
   for (const item of list) {

@@ -21,6 +21,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'config', summary: 'check, show or describe the config', load: () => import('./commands/config.js') },
   { name: 'backup', summary: 'back up jobs and follow the runs', load: () => import('./commands/backup.js') },
   { name: 'restore', summary: 'restore files from a snapshot', load: () => import('./commands/restore.js') },
+  { name: 'export', summary: 'write a snapshot as a zip or tar file', load: () => import('./commands/export.js') },
   { name: 'snapshots', summary: 'list snapshots', load: () => import('./commands/snapshots.js') },
   { name: 'check', summary: 'check a repository, and repair it', load: () => import('./commands/check.js') },
   { name: 'drill', summary: 'try a restore, and see whether it is good', load: () => import('./commands/drill.js') },

@@ -147,9 +147,13 @@ function lockRequest(session: Session, what: Any): Lock {
   throw new HoldfastError('JobBusy', what.busy.message, { hint: what.busy.hint });
 }
 
-async function follow<Status, Heartbeat, Document>(
+/** What following a run needs to know of it. */
+type Followed<Heartbeat, Document> = Pick<PrivateRun<Heartbeat, Document>, 'type' | 'isDocument' | 'isHeartbeat'>;
+
+/** Waits for the end of a run; errors as `runPrivately`. */
+export async function follow<Status, Heartbeat, Document>(
   session: Session,
-  what: PrivateRun<Heartbeat, Document>,
+  what: Followed<Heartbeat, Document>,
   run: string,
   worker: Promise<void>,
   { intervalMs, signal, onUpdate }: PrivateOptions<PrivateUpdate<Status, Heartbeat>>,
@@ -189,7 +193,7 @@ async function follow<Status, Heartbeat, Document>(
 
 async function look<Status, Heartbeat>(
   session: Session,
-  what: PrivateRun<Heartbeat, unknown>,
+  what: Followed<Heartbeat, unknown>,
   run: string,
 ): Promise<PrivateUpdate<Status, Heartbeat> | undefined> {
   const { client, connection } = session.temporal;
@@ -213,7 +217,7 @@ async function look<Status, Heartbeat>(
 
 async function outcome<Document>(
   session: Session,
-  what: PrivateRun<unknown, Document>,
+  what: Followed<unknown, Document>,
   run: string,
   signal: AbortSignal,
 ): Promise<Document> {

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type { Transform } from 'node:stream';
 import zlib from 'node:zlib';
 import { HoldfastError } from '../errors.js';
 
@@ -14,10 +15,12 @@ interface ZstdZlib {
     options: { params: Record<number, number>; pledgedSrcSize?: number; chunkSize?: number },
   ): Buffer;
   zstdDecompressSync(data: Uint8Array, options: { maxOutputLength: number }): Buffer;
+  createZstdCompress(options: { params: Record<number, number> }): Transform;
   constants: { ZSTD_c_compressionLevel: number; ZSTD_c_checksumFlag: number };
 }
 interface ZstdNapi {
   compress(data: Uint8Array, params: { compressionLevel: number; checksumFlag?: boolean }): Buffer;
+  CompressStream: new (params: { compressionLevel: number; checksumFlag: boolean }) => Transform;
   DecompressStream: new () => NodeJS.ReadWriteStream;
 }
 interface ZstdBinding {
@@ -62,6 +65,14 @@ export function compress(data: Uint8Array, codec: Codec, checksum = false): Uint
     });
   }
   return zstdNapi().compress(data, { compressionLevel: codec.level, checksumFlag: checksum });
+}
+
+/** Compresses a stream as one frame or member. */
+export function compressStream({ type, level }: Codec & { type: 'zstd' | 'gzip' }): Transform {
+  if (type === 'gzip') return zlib.createGzip({ level: Math.min(level, 9) });
+  if (!hasNodeZstd) return new (zstdNapi().CompressStream)({ compressionLevel: level, checksumFlag: true });
+  const z = nodeZstd();
+  return z.createZstdCompress({ params: { [z.constants.ZSTD_c_compressionLevel]: level } });
 }
 
 let context: InstanceType<ZstdBinding['CCtx']> | undefined;

@@ -4,6 +4,7 @@ import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { verifyInput } from '../activities/auth.js';
 import { type CopyActivities, createCopyActivities } from '../activities/copy.js';
+import { createExportActivities, type ExportActivities } from '../activities/export.js';
 import { asFailure } from '../activities/failures.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
@@ -22,9 +23,11 @@ export interface PrivateWorkerOptions {
   log: Logger;
   /** The server to restore a database to, with its password; never written down. */
   targetUrl?: string | undefined;
+  /** The password of an archive to export; never written down. */
+  archivePassword?: string | undefined;
 }
 
-/** Starts a worker for one command's restore or copy: workflow and activities on one private queue, never the host's own. */
+/** Starts a worker for one command's restore, copy or export: workflow and activities on one private queue, never the host's own. */
 export async function startPrivateWorker(options: PrivateWorkerOptions): Promise<RunningWorker> {
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
@@ -44,6 +47,13 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
         scratch: join(loaded.config.spool.path, 'restore'),
       }),
       ...createCopyActivities(host),
+      ...createExportActivities({
+        verify: (input) => verifyInput(host.state, 'export', input),
+        open: (input, signal) =>
+          openRepository(host, input.job, { sync: true, signal, destination: input.destination }),
+        password: options.archivePassword,
+        output: process.stdout,
+      }),
     }),
     taskQueue: queue,
     shutdownGraceTime: '1s',
@@ -68,7 +78,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   };
 }
 
-type PrivateActivities = RestoreActivities & CopyActivities;
+type PrivateActivities = RestoreActivities & CopyActivities & ExportActivities;
 
 /** Every error leaves as a typed, redacted failure. */
 function guarded(activities: PrivateActivities): PrivateActivities {
@@ -90,5 +100,6 @@ function guarded(activities: PrivateActivities): PrivateActivities {
     copyPlan: typed(activities.copyPlan),
     copyPacks: typed(activities.copyPacks),
     copyFinish: typed(activities.copyFinish),
+    exportArchive: typed(activities.exportArchive),
   };
 }

@@ -4,6 +4,7 @@ export { check } from './check.js';
 export { copy } from './copy.js';
 export { deliver } from './deliver.js';
 export { drill } from './drill.js';
+export { exportArchive } from './export.js';
 export { prune } from './prune.js';
 export { restore } from './restore.js';
 export { watch } from './watch.js';

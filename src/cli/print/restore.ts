@@ -9,11 +9,10 @@ const shownProblems = 20;
 
 /** A restore's outcome in a few lines. */
 export function restoreText(document: RestoreDocument): string {
-  const { job, snapshot, status, files, bytes, damaged, warnings, more, target, database, durationMs, run } = document;
+  const { job, snapshot, status, files, bytes, target, database, durationMs, run } = document;
   const counts = [`${humanCount(files.restored)} restored`];
   if (files.skipped > 0) counts.push(`${humanCount(files.skipped)} kept`);
   if (files.failed > 0) counts.push(`${humanCount(files.failed)} failed`);
-  const hidden = Math.max(0, damaged.length - shownProblems) + more.damaged;
   return [
     `${job}: ${status} in ${humanDuration(durationMs)}`,
     `  snapshot   ${snapshot}`,
@@ -24,6 +23,19 @@ export function restoreText(document: RestoreDocument): string {
           `  to         ${printable(`${database.into} (${database.server})`)}`,
           `  tables     ${humanCount(database.tables)}, ${humanCount(database.rows)} rows`,
         ]),
+    ...problemLines(document),
+    `  run        ${run}`,
+  ].join('\n');
+}
+
+/** What was lost and what is to be said, a line each. */
+export function problemLines({
+  damaged,
+  warnings,
+  more,
+}: Pick<RestoreDocument, 'damaged' | 'warnings' | 'more'>): string[] {
+  const hidden = Math.max(0, damaged.length - shownProblems) + more.damaged;
+  return [
     ...damaged.slice(0, shownProblems).map(({ path, message }) => printable(`  failed: ${path}: ${message}`)),
     ...(hidden > 0 ? [`  and ${humanCount(hidden)} more`] : []),
     ...warnings.slice(0, shownProblems).map(({ code, message, path, count }) => {
@@ -31,8 +43,7 @@ export function restoreText(document: RestoreDocument): string {
       const often = count > 1 ? `, ${humanCount(count)} times` : '';
       return printable(`  warning: ${message}${where} [${code}${often}]`);
     }),
-    `  run        ${run}`,
-  ].join('\n');
+  ];
 }
 
 export interface RestoreProgress {

@@ -93,16 +93,7 @@ export async function forEachEntry(
   resume: (last: PathEntry) => void,
   lost: (part: LostPart) => void,
 ): Promise<void> {
-  const read = async (part: ManifestPart, next: ManifestPart | undefined): Promise<string[]> => {
-    try {
-      return await readPart(reader, scope, part);
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing'))
-        throw error;
-      lost({ from: partPath(part).toString(), to: next && partPath(next).toString(), message: error.message });
-      return [];
-    }
-  };
+  const read = partReader(reader, scope, lost);
   const cursors: Cursor[] = [];
   for (const { parts, before, after } of manifests) {
     const last = before && (await lastOf(reader, scope, before));
@@ -145,4 +136,46 @@ async function lastOf(reader: PackReader, scope: Scope, part: ManifestPart): Pro
       return undefined;
     throw error;
   }
+}
+
+/**
+ * The wanted entries of several sources, one after the other in path order, for whoever takes his time with each; a path
+ * that two sources have comes from the first. Errors and `lost` as in `forEachEntry`.
+ */
+export async function* entriesOf(
+  reader: PackReader,
+  scope: Scope,
+  manifests: readonly (readonly ManifestPart[])[],
+  filter: PathFilter,
+  lost: (part: LostPart) => void,
+): AsyncGenerator<PathEntry> {
+  const read = partReader(reader, scope, lost);
+  const cursors = manifests.map((parts) => new Cursor(filter.select(parts), undefined, read, filter, undefined));
+  for (const cursor of cursors) await cursor.advance();
+  let last: string | Buffer | undefined;
+  for (;;) {
+    let next: Cursor | undefined;
+    for (const cursor of cursors) {
+      if (cursor.current && (!next?.current || comparePaths(cursor.current.path, next.current.path) < 0)) next = cursor;
+    }
+    if (!next?.current) return;
+    const { current } = next;
+    if (last === undefined || comparePaths(current.path, last) !== 0) yield current;
+    last = current.path;
+    if (!next.step()) await next.advance();
+  }
+}
+
+/** Reads parts; what can't be had is told to `lost` and read as empty. */
+function partReader(reader: PackReader, scope: Scope, lost: (part: LostPart) => void) {
+  return async (part: ManifestPart, next: ManifestPart | undefined): Promise<string[]> => {
+    try {
+      return await readPart(reader, scope, part);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing'))
+        throw error;
+      lost({ from: partPath(part).toString(), to: next && partPath(next).toString(), message: error.message });
+      return [];
+    }
+  };
 }

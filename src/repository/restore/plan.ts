@@ -82,7 +82,7 @@ export async function planRestore(request: PlanRequest): Promise<RestorePlan> {
 }
 
 /** Files and SQLite databases go to their own paths, dumps below `.holdfast`. */
-const landsInPlace = (type: string): boolean => type === 'files' || type === 'sqlite';
+export const landsInPlace = (type: string): boolean => type === 'files' || type === 'sqlite';
 
 function stretchOf(parts: readonly ManifestPart[], share: Share): Stretch {
   const { from, to } = shareOf(share, parts.length);

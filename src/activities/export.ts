@@ -1,0 +1,147 @@
+import type { Writable } from 'node:stream';
+import { Context } from '@temporalio/activity';
+import { HoldfastError } from '../errors.js';
+import { abilitiesOf, type Member } from '../repository/export/member.js';
+import { membersOf } from '../repository/export/members.js';
+import { writeTar } from '../repository/export/tar-archive.js';
+import { writeZip } from '../repository/export/zip-archive.js';
+import { PackReader, type PackReaderOptions } from '../repository/reader.js';
+import type { Tally } from '../repository/restore/plan-files.js';
+import { newTally, warn } from '../repository/restore/tally.js';
+import { resolveSnapshot } from '../repository/snapshots.js';
+import type { ExportDocument, ExportInput } from '../workflows/export-types.js';
+import type { RestoreHeartbeat } from '../workflows/restore-types.js';
+import { type ArchiveTarget, fileTarget, streamTarget } from './archive-sink.js';
+import { bounded, noteProblem, type RestoreRepository } from './restore-run.js';
+
+/** What the export needs of the host it runs on. */
+export interface ExportDeps {
+  /** @throws HoldfastError InputRefused for an input that this state folder's key did not sign. */
+  verify(input: ExportInput): void;
+  /** Opens the job's repository for reading, its catalog brought up to date. */
+  open(input: ExportInput, signal: AbortSignal): Promise<RestoreRepository>;
+  /** The archive's password, where it is to have one. */
+  password: string | undefined;
+  /** Where an archive for `-` goes. */
+  output: Writable;
+}
+
+/** Which run, and the signed input that started it. */
+export interface ExportRef {
+  input: ExportInput;
+  run: string;
+  startedAt: string;
+}
+
+const beatMs = 500;
+const manifestCacheBytes = 32 * 1024 * 1024;
+
+/** The export's activity on this host: checks the caller, heartbeats, writes the archive. */
+export function createExportActivities(deps: ExportDeps) {
+  return {
+    async exportArchive(ref: ExportRef): Promise<ExportDocument> {
+      const { input } = ref;
+      deps.verify(input);
+      if (input.encrypted !== (deps.password !== undefined))
+        throw new HoldfastError('Internal', 'the archive was to be encrypted, and its password is not here');
+      const context = Context.current();
+      const signal = context.cancellationSignal;
+      const tally = newTally();
+      const timer = setInterval(() => {
+        const { restored: files, failed, bytes } = tally;
+        context.heartbeat({ phase: 'files', files, failed, bytes } satisfies RestoreHeartbeat);
+      }, beatMs);
+      try {
+        return await writeArchive(ref, await deps.open(input, signal), deps, tally, signal);
+      } finally {
+        clearInterval(timer);
+      }
+    },
+  };
+}
+
+export type ExportActivities = ReturnType<typeof createExportActivities>;
+
+/**
+ * Writes the archive to where it was asked for; what is not whole is not left there.
+ *
+ * @throws HoldfastError as `membersOf`; SnapshotUnknown; TargetConflict, TargetFull, TargetUnsafe.
+ */
+export async function writeArchive(
+  { input, run, startedAt }: ExportRef,
+  repository: RestoreRepository,
+  { password, output }: Pick<ExportDeps, 'password' | 'output'>,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<ExportDocument> {
+  const { catalog, stores, key } = repository;
+  for (const { code, message } of repository.warnings) warn(tally, code, message);
+  const { id, root } = resolveSnapshot(catalog, input.snapshot);
+  const reading: PackReaderOptions = {
+    key,
+    stores,
+    signal,
+    holders: (name) => catalog.holders(name),
+    sizeOf: (pack) => catalog.packSizes([pack]).get(pack),
+    onProblem: (problem) => noteProblem(tally, problem),
+  };
+  const members = membersOf({
+    catalog,
+    root,
+    manifests: new PackReader({ ...reading, cacheBytes: manifestCacheBytes }),
+    content: new PackReader(reading),
+    paths: input.paths,
+    abilities: abilitiesOf(input.format),
+    tally,
+    signal,
+  });
+  const target = input.file === '-' ? streamTarget(output) : await fileTarget(input.file, input.overwrite);
+  try {
+    let count = 0;
+    const counted = async function* (): AsyncGenerator<Member> {
+      for await (const member of members) {
+        count++;
+        yield member;
+      }
+    };
+    if (input.format === 'zip') await writeZip(counted(), target, password, signal);
+    else await writeTar(counted(), target, input.format === 'tar.gz' ? 'gzip' : 'zstd', signal);
+    signal.throwIfAborted();
+    const nothing = count === 0 && tally.failed + tally.failedOther > 0;
+    if (!nothing) await target.publish();
+    return documentOf({ input, run, startedAt }, id, tally, nothing ? 0 : target.bytes, nothing);
+  } finally {
+    await target.discard();
+  }
+}
+
+function documentOf(
+  { input, run, startedAt }: ExportRef,
+  snapshot: string,
+  tally: Tally,
+  archiveBytes: ArchiveTarget['bytes'],
+  nothing: boolean,
+): ExportDocument {
+  const lost = tally.failed + tally.failedOther;
+  const damaged = bounded(tally.failures);
+  const warnings = bounded(tally.warnings);
+  const endedAt = new Date();
+  return {
+    run,
+    job: input.job,
+    snapshot,
+    status: lost === 0 ? 'succeeded' : nothing ? 'failed' : 'partial',
+    files: { exported: tally.restored, failed: tally.failed },
+    bytes: tally.bytes,
+    damaged,
+    warnings,
+    more: { damaged: lost - damaged.length, warnings: tally.warnings.length - warnings.length },
+    file: input.file,
+    format: input.format,
+    encrypted: input.encrypted,
+    archiveBytes,
+    startedAt,
+    endedAt: endedAt.toISOString(),
+    durationMs: endedAt.getTime() - Date.parse(startedAt),
+  };
+}

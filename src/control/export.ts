@@ -1,0 +1,144 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { signInput } from '../activities/auth.js';
+import { findJob } from '../config/load.js';
+import { HoldfastError } from '../errors.js';
+import { type Lock, tryExclusive } from '../worker/locks.js';
+import { type ExportDocument, type ExportInput, exportIdPrefix, partialOf } from '../workflows/export-types.js';
+import type { RestoreHeartbeat } from '../workflows/restore-types.js';
+import { stamp } from './backup.js';
+import { connectNative } from './connection.js';
+import { follow, isObjectWith, type PrivateOptions } from './private-run.js';
+import type { RestoreUpdate } from './restore.js';
+import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
+import { type Session, temporalOf } from './session.js';
+
+/** An export as the command line asks for it; host and signature are added here. */
+export type ExportRequest = Omit<ExportInput, 'host' | 'sig' | 'encrypted'>;
+
+export interface ExportOptions extends Pick<PrivateOptions<RestoreUpdate>, 'intervalMs' | 'signal' | 'onUpdate'> {
+  log: Logger;
+  /** The archive's password; for this process alone. */
+  password?: string | undefined;
+}
+
+const endMs = 20_000;
+
+/**
+ * Exports in this process's own worker, on a queue of its own.
+ *
+ * @throws HoldfastError: what the export failed with; `JobBusy` while another process writes the same file; `Cancelled` when
+ * the signal fired. In each case no part of the archive is left in its folder.
+ */
+export async function exportSnapshot(
+  session: Session,
+  request: ExportRequest,
+  options: ExportOptions,
+): Promise<ExportDocument> {
+  findJob(session.loaded.config, request.job);
+  const lock = request.file === '-' ? undefined : lockFile(session, request.file);
+  try {
+    const { startPrivateWorker } = await import('../worker/private.js');
+    const { installRuntime } = await import('../worker/worker.js');
+    const { loaded, temporal, embedded } = session;
+    // The native connection makes the runtime, which takes its logger only once.
+    installRuntime(options.log);
+    const native = await connectNative(await temporalOf(loaded), embedded);
+    try {
+      const queue = `holdfast.private.${randomUUID()}`;
+      const worker = await startPrivateWorker({
+        loaded,
+        client: temporal.client,
+        native: native.connection,
+        queue,
+        log: options.log,
+        archivePassword: options.password,
+      });
+      try {
+        const run = await start(session, request, queue, options.password !== undefined);
+        try {
+          return await follow(session, followed, run, worker.finished, options);
+        } catch (error) {
+          await stop(session, run);
+          throw error;
+        }
+      } finally {
+        await worker.shutdown();
+      }
+    } finally {
+      await native.connection.close();
+    }
+  } finally {
+    if (lock !== undefined) rmSync(partialOf(request.file), { force: true });
+    lock?.release();
+  }
+}
+
+async function start(session: Session, request: ExportRequest, queue: string, encrypted: boolean): Promise<string> {
+  const { config } = session.loaded;
+  const { client, connection, namespace } = session.temporal;
+  const { job, file, snapshot, paths, format } = request;
+  await endAbandoned(session, job, file);
+  const fields = { host: config.host, ...request, encrypted };
+  const input: ExportInput = { ...fields, sig: signInput(config.state, 'export', fields) };
+  const usable = await usableSearchAttributes(connection, namespace);
+  const run = `${exportIdPrefix(config.host, job)}/${stamp(new Date())}-${queue.slice(-6)}`;
+  await client.workflow.start('exportArchive', {
+    workflowId: run,
+    taskQueue: queue,
+    args: [input],
+    workflowExecutionTimeout: '7d',
+    memo: { job, host: config.host, queue, file },
+    staticSummary: `Export of ${job} on ${config.host} to ${file}`,
+    staticDetails: `**Snapshot** ${snapshot}\n\n**Paths** ${paths.slice(0, 10).join(', ') || 'all'}\n\n**File** ${file} (${format})`,
+    typedSearchAttributes: searchAttributePairs(usable, { HoldfastJob: job, HoldfastHost: config.host }),
+  });
+  return run;
+}
+
+/** Ends open runs to the same file whose process is gone: its lock was free. */
+async function endAbandoned(session: Session, job: string, file: string): Promise<void> {
+  if (file === '-') return;
+  const prefix = `${exportIdPrefix(session.loaded.config.host, job)}/`.replaceAll("'", "''");
+  const query = `WorkflowType = 'exportArchive' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
+  const { client } = session.temporal;
+  for await (const { workflowId, memo } of client.workflow.list({ query })) {
+    if (memo?.file !== file) continue;
+    await client.workflow
+      .getHandle(workflowId)
+      .terminate('its process is gone')
+      .catch(() => undefined);
+  }
+}
+
+/** Cancels a run, and waits until nothing writes any more. */
+async function stop(session: Session, run: string): Promise<void> {
+  const handle = session.temporal.client.workflow.getHandle(run);
+  const end = new AbortController();
+  try {
+    await handle.cancel();
+    await Promise.race([handle.result(), sleep(endMs, undefined, { signal: end.signal })]);
+  } catch {
+    // It is over, or nobody can be asked: the worker's own end stops it then.
+  } finally {
+    end.abort();
+  }
+}
+
+function lockFile({ loaded }: Session, file: string): Lock {
+  const id = createHash('sha256').update(file).digest('hex').slice(0, 16);
+  const lock = tryExclusive(join(loaded.config.state, 'run', `export-${id}.lock`), { command: 'holdfast export' });
+  if (lock !== undefined) return lock;
+  throw new HoldfastError('JobBusy', `another process is exporting to ${file}`, {
+    hint: 'Wait for its end, or export to another file.',
+  });
+}
+
+const followed = {
+  type: 'export',
+  isDocument: (value: unknown): value is ExportDocument => isObjectWith(value, 'run', 'archiveBytes'),
+  isHeartbeat: (value: unknown): value is RestoreHeartbeat => isObjectWith(value, 'phase', 'bytes'),
+};
