@@ -181,7 +181,9 @@ describe('errors', () => {
 
   test('an unknown key’s hint lists the known ones', () => {
     const error = failure(() => load(sample({ colour: 1 })));
-    expect(error.hint).toBe('Known here: host, state, spool, temporal, encryption, destinations, notify, log, metrics, jobs.');
+    expect(error.hint).toBe(
+      'Known here: host, state, spool, temporal, encryption, destinations, notify, log, metrics, jobs.',
+    );
   });
 
   test('never show the value of text that is in the wrong place', () => {
