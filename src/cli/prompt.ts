@@ -56,8 +56,9 @@ function ask(question: string, shown: boolean): Promise<string> {
     });
   }
   const { stdin, stderr } = process;
-  stderr.write(question);
+  // First: what is typed as soon as the question is there must not be shown.
   stdin.setRawMode(true);
+  stderr.write(question);
   stdin.setEncoding('utf8');
   stdin.resume();
   return new Promise((done, fail) => {
