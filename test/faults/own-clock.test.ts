@@ -59,7 +59,7 @@ beforeAll(async () => {
     endpoint: proxy.endpoint,
     accessKeyId: `\${file:${arena.host.path('key')}}`,
   });
-  config.notify = { hook: { type: 'webhook', url: `http://127.0.0.1:${address.port}/`, on: ['warning'] } };
+  config.notify = { hook: { type: 'webhook', url: `http://127.0.0.1:${address.port}/`, on: ['auth'] } };
   Object.assign(config.jobs.site ?? {}, { notify: ['hook'] });
   await arena.host.configure(config);
   makeTree(arena.host.source, random, { small: 40, big: 1 });
@@ -108,7 +108,7 @@ it('expired credentials are waited for, in sight, and taken up when they are ren
   );
   await vi.waitFor(() => expect(told).toHaveLength(1), 10_000);
   expect(told[0]).toMatchObject({
-    event: 'warning',
+    event: 'auth',
     run: { run, status: 'running', warnings: [{ code: 'AuthExpired' }] },
   });
   key(arena.s3.accessKeyId);

@@ -23,11 +23,9 @@ beforeAll(async () => {
 afterEach(() => arena.host.killCommands());
 afterAll(() => arena?.remove());
 
-function snapshots(): string[] {
-  return [arena.near, arena.far].flatMap((folder) => {
-    const path = join(folder, 'fault-host', 'site', 'snapshots');
-    return existsSync(path) ? readdirSync(path) : [];
-  });
+function snapshots(folder: string): string[] {
+  const path = join(folder, 'fault-host', 'site', 'snapshots');
+  return existsSync(path) ? readdirSync(path) : [];
 }
 
 async function status(run: string): Promise<string> {
@@ -44,7 +42,9 @@ describe('stopping', () => {
     expect(await arena.reached(run, 'sending')).toBe(true);
     expect(await host.json(['runs', 'cancel', run])).toEqual({ run, status: 'cancelled' });
     expect(await status(run)).toBe('cancelled');
-    expect(snapshots()).toEqual([]);
+    // The fast destination may have had everything already, and then has a whole snapshot; the slow one has none.
+    expect(snapshots(arena.near).length).toBeLessThanOrEqual(1);
+    expect(snapshots(arena.far)).toEqual([]);
     await arena.expectNothingLeft();
     near.look();
     expect(near.count()).toBeGreaterThan(0);
@@ -54,7 +54,7 @@ describe('stopping', () => {
     const { host } = arena;
     const near = new Ledger(arena.near);
     near.look();
-    const run = await host.startRun('site');
+    const run = await host.startRun('site', '--full');
     expect(await host.json(['runs', 'pause', run])).toEqual({ run, status: 'paused' });
     const watched = arena.watchForSuccess(run, 'pause');
     for (let ups = 0; ups < 2; ups++) {

@@ -61,12 +61,7 @@ function parseJobs(text: string): number {
 const databaseOptions = ['source', 'targetUrl', 'into', 'create', 'clean', 'globals', 'jobs'] as const;
 
 /** @throws HoldfastError UsageInvalid when files and a database are asked for at once, or neither. */
-async function askedDatabase(
-  config: Config,
-  job: string,
-  paths: string[],
-  options: Options,
-): Promise<DatabasePlan | undefined> {
+function checkUsage(job: string, paths: string[], options: Options): void {
   const flag = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const given = databaseOptions.filter((name) => options[name] !== undefined);
   if (options.database === undefined) {
@@ -75,7 +70,7 @@ async function askedDatabase(
       throw new HoldfastError('UsageInvalid', 'expected --to DIR, or --database NAME', {
         hint: `'holdfast restore ${job} --to DIR' restores everything below DIR.`,
       });
-    return undefined;
+    return;
   }
   if (paths.length > 0) throw new HoldfastError('UsageInvalid', 'expected either paths or --database NAME, found both');
   const load = given.find((name) => name !== 'source');
@@ -84,6 +79,10 @@ async function askedDatabase(
       'UsageInvalid',
       `${flag(load)} loads the database, --to restores only its dump: expected either`,
     );
+}
+
+async function askedDatabase(config: Config, job: string, options: Options): Promise<DatabasePlan | undefined> {
+  if (options.database === undefined) return undefined;
   const { planDatabase } = await import('../../control/restore-database.js');
   return planDatabase(config, job, { ...options, database: options.database }, options.to !== undefined);
 }
@@ -95,13 +94,14 @@ async function run(context: Context, job: string, paths: string[], options: Opti
       hint: `'holdfast ls ${job}' shows where they begin.`,
     });
   }
+  checkUsage(job, paths, options);
   const loaded = await context.load();
   const { findJob } = await import('../../config/load.js');
   findJob(loaded.config, job);
   if (options.from !== undefined)
     (await import('../../control/destinations.js')).findDestination(loaded.config, options.from);
   const { expandHome } = await import('../../config/paths.js');
-  const asked = await askedDatabase(loaded.config, job, paths, options);
+  const asked = await askedDatabase(loaded.config, job, options);
   const request: RestoreRequest = {
     job,
     snapshot: options.snapshot,
