@@ -9,6 +9,8 @@ export function strictList(text: string): FileInfo[] {
   const entries = lines.filter((line) => !/(?:^|\s)\.\.?$/.test(line) && !/type=[cp]dir;/i.test(line));
   const found = parseList(text).filter(({ name }) => name !== '.' && name !== '..');
   if (found.length < entries.length) {
+    // A connection that was cut may end within a line: that is worth another try.
+    if (!text.endsWith('\n')) throw new Error('the connection was cut in the middle of a line');
     throw new Error(`${entries.length - found.length} lines of the listing cannot be understood`);
   }
   return found;
