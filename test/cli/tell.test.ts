@@ -70,6 +70,8 @@ afterAll(async () => {
 });
 
 const hooks = () => receiver.received.filter(({ url }) => url === '/hook');
+const pings = (): string[] =>
+  receiver.received.map(({ url }) => new URL(url, receiver.url).pathname).filter((pathname) => pathname !== '/hook');
 const events = (): unknown[] => hooks().map(({ headers }) => headers['x-holdfast-event']);
 const subjects = (): string[] =>
   mail.mails.map(({ raw }) => /^subject: (.*(?:\r\n .*)*)$/im.exec(raw)?.[1]?.replace(/\r\n /g, ' ') ?? '');
@@ -83,10 +85,7 @@ test('a job that is missed, then succeeds: missed, start, recovery; signed and m
     const expected = createHmac('sha256', secret).update(`${headers['x-holdfast-timestamp']}.${body}`).digest('hex');
     expect(headers['x-holdfast-signature']).toBe(`sha256=${expected}`);
   }
-  const pings = receiver.received
-    .map(({ url }) => new URL(url, receiver.url))
-    .filter(({ pathname }) => pathname !== '/hook');
-  expect(pings.map(({ pathname }) => pathname)).toEqual(['/ping/start', '/ping']);
+  expect(pings()).toEqual(['/ping/start', '/ping']);
   await until(() => subjects().length >= 2, 'both were mailed');
   expect(subjects()[0]).toBe('[holdfast] site: MISSED, no backup yet');
   expect(subjects()[1]).toMatch(/^\[holdfast\] site: recovered after 1 failure since /);
@@ -124,7 +123,7 @@ test('notify list and test', async () => {
     ['gone', 'failed', 'NotifyFailed'],
   ]);
   expect(subjects().at(-1)).toBe('[holdfast] fault-host: a test of the notifier ops');
-  expect(receiver.last().url).toBe('/ping/log');
+  expect(pings().at(-1)).toBe('/ping/log');
   const { code, stderr } = await host.run(['notify', 'test', 'opps']);
   expect([code, stderr]).toEqual([2, expect.stringContaining("did you mean 'ops'")]);
 });

@@ -74,7 +74,8 @@ it('copies a repository, killed in the middle and gone on with, so that it can b
   });
   // What had come was not copied again.
   expect(ledger.rewritten()).toEqual([]);
-  expect(names(arena.near, 'packs')).toEqual(names(arena.far, 'packs'));
+  // A pack that an attempt left behind at the source, and no index names, need not come.
+  expect(names(arena.far, 'packs')).toEqual(expect.arrayContaining(names(arena.near, 'packs')));
   for (const kind of ['snapshots', 'index', 'deletions'])
     expect(names(arena.near, kind)).toEqual(names(arena.far, kind));
   const work = host.path('work');
