@@ -12,6 +12,7 @@ import { type Repairs, repairAll } from './check-repair.js';
 import type { Host } from './host.js';
 import { takeJobLock } from './job-lock.js';
 import { openRepository } from './open-repository.js';
+import { packSlots } from './pack-slots.js';
 import { runFolder } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { TaskGroup } from './threads/pool.js';
@@ -170,12 +171,11 @@ export async function checkRead(
     const size = catalog.packSizes([pack]).get(pack) ?? 0;
     let problem: { message: string; chunks: string[] } | undefined;
     try {
-      const fetched = await reader.fetch(pack);
-      onProgress(fetched.length);
-      const stored = new Uint8Array(fetched);
-      problem = await tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored }, [
-        stored.buffer,
-      ]);
+      problem = await packSlots.with(async (memory) => {
+        const stored = await reader.fetch(pack, memory);
+        onProgress(stored.length);
+        return tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored });
+      });
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled') throw error;
       // Pruned meanwhile.

@@ -27,6 +27,7 @@ import type { Store } from '../repository/store.js';
 import { dumpPath } from '../sources/dump-paths.js';
 import type { RestoreDocument, RestoreInput } from '../workflows/restore-types.js';
 import type { Warning } from '../workflows/types.js';
+import { packSlots } from './pack-slots.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
 import { planOf } from './threads/restore-task.js';
@@ -257,11 +258,10 @@ async function restorePack(
   const task = { scratch, number, key, retry: attempt.retry };
   if (pack === '') return tasks.run('restorePackTask', task);
   try {
-    const stored = await readerOf(step, repository, noticed).fetch(pack);
-    // Handed over, not copied: it is the thread's alone from here.
-    const { buffer } = stored;
-    const whole = stored.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer;
-    return await tasks.run('restorePackTask', { ...task, stored }, whole ? [buffer] : []);
+    return await packSlots.with(async (memory) => {
+      const stored = await readerOf(step, repository, noticed).fetch(pack, memory);
+      return tasks.run('restorePackTask', { ...task, stored });
+    });
   } catch (error) {
     if (!isLost(error, attempt.patient)) throw error;
     const message = error instanceof Error ? error.message : String(error);

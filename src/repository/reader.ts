@@ -39,14 +39,15 @@ export interface PackReaderOptions {
   signal?: AbortSignal;
 }
 
-const storedLimit = packLimit + (packLimit >> 3) + (1 << 20);
+/** No pack's stored bytes are more. */
+export const storedLimit = packLimit + (packLimit >> 3) + (1 << 20);
 
 /** No pack's tar is larger. */
 export const tarLimit = packLimit + tarEndSize;
 
 /**
  * Decrypts and decompresses a pack whose stored bytes were checked against its name. IntegrityMismatch names the pack.
- * The tar may lie in `into`, whose old content is lost then.
+ * With `into` the tar may lie there, and what is decrypted takes the place of `stored`.
  */
 export async function openPack(
   key: RepositoryKey | undefined,
@@ -55,7 +56,7 @@ export async function openPack(
   into?: Buffer,
 ): Promise<Buffer> {
   const name = packName(pack);
-  return decompress(await openBytes(key, 'pack', name, stored), tarLimit, name, into);
+  return decompress(await openBytes(key, 'pack', name, stored, into !== undefined), tarLimit, name, into);
 }
 
 /** A chunk out of a pack's tar; IntegrityMismatch when its bytes are not what its id says. */
@@ -77,9 +78,9 @@ export class PackReader {
   /**
    * A pack's stored bytes, their SHA-256 checked. Damaged or missing at one destination, it is taken from the next.
    * @throws HoldfastError IntegrityMismatch or ObjectMissing naming the pack when no destination has it; a retryable
-   * error when one that might have it can't be asked now.
+   * error when one that might have it can't be asked now. The bytes lie in `into` where they fit.
    */
-  async fetch(pack: string): Promise<Buffer> {
+  async fetch(pack: string, into?: Buffer): Promise<Buffer> {
     const problems: PackProblem[] = [];
     let later: HoldfastError | undefined;
     const local = this.readLocal(pack, problems);
@@ -88,7 +89,7 @@ export class PackReader {
     for (const store of this.inOrder(name)) {
       this.options.signal?.throwIfAborted();
       try {
-        const stored = await this.download(store, name, this.options.sizeOf?.(pack));
+        const stored = await this.download(store, name, this.options.sizeOf?.(pack), into);
         if (stored.sha256 === pack) return stored.bytes;
         problems.push({
           destination: store.name,
@@ -183,9 +184,12 @@ export class PackReader {
     store: Store,
     name: string,
     expected: number | undefined,
+    into: Buffer | undefined,
   ): Promise<{ bytes: Buffer; sha256: string }> {
     const { signal } = this.options;
-    const whole = expected === undefined ? undefined : Buffer.allocUnsafeSlow(expected);
+    const memory = into !== undefined && into.length >= (expected ?? 0) ? into : undefined;
+    const whole =
+      expected === undefined ? undefined : (memory?.subarray(0, expected) ?? Buffer.allocUnsafeSlow(expected));
     const parts: Buffer[] = [];
     const hash = createHash('sha256');
     let size = 0;

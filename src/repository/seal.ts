@@ -38,6 +38,8 @@ export const canRead = (key: RepositoryKey | undefined): boolean =>
 
 const keyNamespace = 'holdfast';
 const frameLength = 1 << 20;
+/** Holds any header of ours. */
+const headerPiece = 1 << 16;
 
 const require = createRequire(import.meta.url);
 let sdk: typeof Sdk | undefined;
@@ -138,6 +140,7 @@ async function encrypt(key: RepositoryKey, kind: ObjectKind, name: string, plain
 
 /**
  * Decrypts a whole object and hands out its bytes only after the message has ended well and its context is the expected one.
+ * With `overwrite` they take the place of `stored`, which spares an object's size of memory.
  * @throws HoldfastError IntegrityMismatch naming the object; PrivateKeyNeeded where there is the public key alone.
  */
 export async function openBytes(
@@ -145,8 +148,10 @@ export async function openBytes(
   kind: ObjectKind,
   name: string,
   stored: Uint8Array,
+  overwrite = false,
 ): Promise<Buffer> {
-  if (!key) return Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (!key) return bytes;
   if (!canRead(key)) {
     const own = await readOwn(key, stored);
     if (own) return own;
@@ -156,8 +161,9 @@ export async function openBytes(
     });
   }
   const expected = contextOf(key.repository, kind, name);
-  // What is decrypted is always shorter. One buffer at once: parts and their concatenation would take twice the memory.
-  const plain = Buffer.allocUnsafeSlow(stored.length);
+  const whole = messageLength(stored) === stored.length;
+  // What is decrypted is always shorter, and each frame behind its plain text. Parts and their concatenation would take twice the memory.
+  const plain = overwrite ? bytes : Buffer.allocUnsafeSlow(stored.length);
   let length = 0;
   let context: Record<string, string> | undefined;
   try {
@@ -165,7 +171,7 @@ export async function openBytes(
     stream.once('MessageHeader', (header: { encryptionContext: Record<string, string> }) => {
       context = { ...header.encryptionContext };
     });
-    await pipeline(Readable.from(pieces(stored)), stream, async (source) => {
+    await pipeline(Readable.from(pieces(bytes)), stream, async (source) => {
       for await (const part of source as AsyncIterable<Buffer>) length += part.copy(plain, length);
     });
   } catch (error) {
@@ -180,7 +186,7 @@ export async function openBytes(
       hint: 'Somebody renamed, swapped or copied it here; restore it from another destination.',
     });
   }
-  if (messageLength(stored) !== stored.length) {
+  if (!whole) {
     throw new HoldfastError('IntegrityMismatch', `${name} has something behind its end`, {
       hint: 'The object is damaged or was changed; restore it from another destination.',
     });
@@ -188,9 +194,10 @@ export async function openBytes(
   return plain.subarray(0, length);
 }
 
-function* pieces(data: Uint8Array): Generator<Buffer> {
-  const whole = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  for (let at = 0; at < whole.length; at += frameLength) yield whole.subarray(at, at + frameLength);
+function* pieces(data: Buffer): Generator<Buffer> {
+  // The SDK goes on using parts of the header.
+  yield Buffer.from(data.subarray(0, headerPiece));
+  for (let at = headerPiece; at < data.length; at += frameLength) yield data.subarray(at, at + frameLength);
 }
 
 function sameContext(actual: Record<string, string>, expected: Record<string, string>): boolean {

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { SafeRoot } from '../../platform/restore-fs.js';
 import { Catalog } from '../../repository/catalog.js';
-import { openPack, PackReader, tarLimit } from '../../repository/reader.js';
+import { openPack, PackReader } from '../../repository/reader.js';
 import { finishDirs, finishRestore } from '../../repository/restore/finish.js';
 import { makeLarge, makeTree } from '../../repository/restore/make.js';
 import { manifestPacks } from '../../repository/restore/manifest-packs.js';
@@ -20,6 +20,7 @@ import type { Root } from '../../repository/root.js';
 import type { RepositoryKey } from '../../repository/seal.js';
 import { readJson } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
+import { withTarMemory } from './tar-memory.js';
 
 interface SnapshotTask {
   channel: TaskChannel;
@@ -96,35 +97,31 @@ export function restoreMakeTask(task: SharedTask): Tally {
 export interface RestorePackTask extends PlannedTask {
   number: number;
   key: RepositoryKey | undefined;
-  /** The pack's stored bytes, checked against its name; absent for files without content. */
+  /** The pack's stored bytes, checked against its name; lost afterwards. Absent for files without content. */
   stored?: Uint8Array;
   /** Instead of the pack: its chunks as far as other packs have them, and why the others are lost. */
   rescued?: { chunks: Map<string, Uint8Array>; message: string };
   retry: boolean;
 }
 
-// One for a thread's lifetime, taken while a task uses it: fresh memory for every pack would cost more than reading it.
-let tarBuffer: Buffer | undefined;
-
 /** Writes the files of one pack, every chunk checked. */
-export async function restorePackTask(task: RestorePackTask): Promise<WriteResult> {
+export function restorePackTask(task: RestorePackTask): Promise<WriteResult> {
+  return withTarMemory((memory) => writeFiles(task, memory));
+}
+
+async function writeFiles(task: RestorePackTask, memory: Buffer): Promise<WriteResult> {
   const meter = new Meter(task.channel);
   const plan = planOf(task.scratch);
   const pack = plan.packs[task.number]?.pack ?? '';
-  const { rescued } = task;
-  const buffer = task.stored ? (tarBuffer ?? Buffer.allocUnsafeSlow(tarLimit)) : undefined;
-  tarBuffer = undefined;
-  const { stored } = task;
-  // The stored bytes are not held on to while the files are written.
-  delete task.stored;
+  const { rescued, stored } = task;
   const content = stored
-    ? contentOf(await openPack(task.key, pack, stored, buffer), pack)
+    ? contentOf(await openPack(task.key, pack, stored, memory), pack)
     : ([id]: PlannedChunk): Buffer => {
         const found = rescued?.chunks.get(id);
         if (found) return Buffer.from(found.buffer, found.byteOffset, found.byteLength);
         throw new HoldfastError('IntegrityMismatch', rescued?.message ?? `chunk ${id} can't be had`);
       };
-  const result = withRoot(plan, (root) =>
+  return withRoot(plan, (root) =>
     writePack({
       root,
       plan,
@@ -139,8 +136,6 @@ export async function restorePackTask(task: RestorePackTask): Promise<WriteResul
       },
     }),
   );
-  tarBuffer = buffer;
-  return result;
 }
 
 export interface RestoreFinishTask extends PlannedTask {

@@ -1,5 +1,6 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
+import { collectYoung } from '../../platform/collect.js';
 import { type IndexPack, indexPackLine } from '../../repository/index-file.js';
 import type { ChunkPlace } from '../../repository/pack-writer.js';
 import { type RepositoryKey, sealPack } from '../../repository/seal.js';
@@ -44,6 +45,7 @@ export async function sealTask(task: SealTask): Promise<SealedPack> {
   writeFileSync(spoolFiles.indexLine(task.run, sealed.pack), indexPackLine(listed), { mode: 0o600 });
   // Last: while the plain pack is there, the catalog may not know the sealed one.
   rmSync(source, { force: true });
+  collectYoung();
   meter.add('stored', sealed.size);
   return sealed;
 }

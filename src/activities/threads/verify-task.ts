@@ -3,13 +3,14 @@ import { chunkAt, openPack } from '../../repository/reader.js';
 import type { RepositoryKey } from '../../repository/seal.js';
 import { threadCatalog } from './catalogs.js';
 import { Meter, type TaskChannel } from './progress.js';
+import { withTarMemory } from './tar-memory.js';
 
 export interface VerifyTask {
   channel: TaskChannel;
   catalog: string;
   key: RepositoryKey | undefined;
   pack: string;
-  /** The stored bytes; their SHA-256 is the pack's name. */
+  /** The stored bytes; their SHA-256 is the pack's name. They are lost afterwards. */
   stored: Uint8Array;
 }
 
@@ -17,13 +18,17 @@ export interface VerifyTask {
  * Decrypts and decompresses a pack and hashes every chunk that an index says is in it. Runs in a worker thread.
  * @returns what is wrong, and the chunks concerned; undefined when all is well.
  */
-export async function verifyTask(task: VerifyTask): Promise<{ message: string; chunks: string[] } | undefined> {
+export function verifyTask(task: VerifyTask): Promise<{ message: string; chunks: string[] } | undefined> {
+  return withTarMemory((memory) => verify(task, memory));
+}
+
+async function verify(task: VerifyTask, memory: Buffer): Promise<{ message: string; chunks: string[] } | undefined> {
   const meter = new Meter(task.channel);
   const listed = threadCatalog(task.catalog).indexPack(task.pack)?.chunks ?? [];
   const bad: string[] = [];
   let message = '';
   try {
-    const tar = await openPack(task.key, task.pack, task.stored);
+    const tar = await openPack(task.key, task.pack, task.stored, memory);
     for (const [id, at, length] of listed) {
       try {
         chunkAt(tar, task.pack, id, at, length);

@@ -1,0 +1,17 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+type Collect = (options: { type: 'minor' }) => void;
+let collect: Collect | undefined;
+
+/**
+ * Frees what died young in this thread, in about a millisecond. Buffers outside V8's heap, such as a cipher's output, hardly count
+ * for its collector: by itself it lets some 64 MB of them wait in each thread.
+ */
+export function collectYoung(): void {
+  if (!collect) {
+    setFlagsFromString('--expose-gc');
+    collect = runInNewContext('gc') as Collect;
+  }
+  collect({ type: 'minor' });
+}
