@@ -165,8 +165,11 @@ export async function encryptGroup(
   const sealed = await Promise.all(
     plainPacks(context, name).map(async (pack) => {
       const mark = readJson<SealedPack>(sealedMark(context, pack));
-      if (mark && !existsSync(plainFile(context, pack))) return mark;
-      return group.run('sealTask', {
+      if (mark && !existsSync(plainFile(context, pack))) {
+        await syncPack(context, mark);
+        return mark;
+      }
+      const fresh = await group.run('sealTask', {
         run: context.folder,
         pack,
         generation: begun.generation,
@@ -175,16 +178,18 @@ export async function encryptGroup(
         filter,
         key,
       });
+      await syncPack(context, fresh);
+      return fresh;
     }),
   );
-  // Here, so that no thread waits for the disk. Until the record below is written the packs count only until the next boot.
-  await Promise.all(sealed.map(({ pack }) => syncFile(spoolFiles.pack(context.folder, pack))));
   if (sealed.length > 0) syncFolder(path.join(context.folder, 'packs'));
   writeJson(record, sealed, true);
   return { packs: sealed.length, bytes: sizeOf(sealed) };
 }
 
-async function syncFile(file: string): Promise<void> {
+/** Not in the thread that wrote it, which would wait for the disk. Until the group's record is written a pack counts only until the next boot. */
+async function syncPack(context: RunContext, { pack }: SealedPack): Promise<void> {
+  const file = spoolFiles.pack(context.folder, pack);
   let handle: FileHandle;
   try {
     handle = await open(file, 'r+');

@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Answer, unpack } from './answer.js';
 import { type Counts, newChannel, readCounts, stopTask, type TaskChannel } from './progress.js';
+import { SoonFirst, soon } from './task-queue.js';
 import type * as Tasks from './tasks.js';
 
 type TaskName = keyof typeof Tasks;
@@ -20,6 +21,7 @@ function threads(): Piscina {
     minThreads: 2,
     maxThreads: Math.max(2, Math.min(availableParallelism(), 8)),
     idleTimeout: 60_000,
+    taskQueue: new SoonFirst(),
     // Lines and file names die young; without a limit each thread keeps tens of megabytes for them.
     resourceLimits: { maxYoungGenerationSizeMb: 12 },
   });
@@ -45,7 +47,8 @@ export class TaskGroup {
     this.channels.push(channel);
     if (name !== 'rehearseTask') rehearsal?.abort();
     if (this.stopped || this.signal.aborted) stopTask(channel);
-    return unpack((await threads().run({ ...input, channel }, { name, transferList })) as Answer<TaskOutput<N>>);
+    const task = { ...input, channel, ...(name === 'sealTask' ? soon : {}) };
+    return unpack((await threads().run(task, { name, transferList })) as Answer<TaskOutput<N>>);
   }
 
   get counts(): Counts {
