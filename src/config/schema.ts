@@ -8,7 +8,7 @@ import { expectSchema } from './schema-expect.js';
 import { logSchema } from './schema-log.js';
 import { metricsSchema } from './schema-metrics.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
-import { type detectFields, sourceSchema } from './schema-sources.js';
+import { sourceSchema } from './schema-sources.js';
 import { timezoneProblem } from './timezone.js';
 
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
@@ -257,7 +257,6 @@ export type ConfigInput = z.input<typeof configSchema>;
 export type ParsedConfig = z.output<typeof configSchema>;
 
 export type TemporalConfig = NonNullable<ParsedConfig['temporal']>;
-export type TlsConfig = NonNullable<TemporalConfig['tls']>;
 export type EncryptionConfig = NonNullable<ParsedConfig['encryption']>;
 export type SpoolConfig = { path: string; max: number };
 export type DestinationConfig = ParsedConfig['destinations'][string];
@@ -271,7 +270,6 @@ export type MessengerConfig = Exclude<NotifyConfig, { type: 'healthchecks' | 'up
 export type LogConfig = ParsedConfig['log'] & { path: string };
 export type MetricsConfig = NonNullable<ParsedConfig['metrics']>;
 export type NotifyEvent = (typeof notifyEvents)[number];
-export type DetectField = (typeof detectFields)[number];
 
 type ParsedJob = ParsedConfig['jobs'][string];
 type ParsedSource<Type> = Extract<ParsedJob['sources'][number], { type: Type }>;
@@ -282,9 +280,6 @@ export type SqliteSourceConfig = Omit<ParsedSource<'sqlite'>, 'path'> & { name: 
 export type MysqlSourceConfig = ParsedSource<'mysql'> & { name: string };
 export type DatabaseSourceConfig = PostgresSourceConfig | MysqlSourceConfig | SqliteSourceConfig;
 export type SourceConfig = FilesSourceConfig | DatabaseSourceConfig;
-export type CompressionConfig = ParsedJob['compression'];
-export type RetentionConfig = NonNullable<ParsedJob['retention']>;
-export type BackupMode = ParsedJob['mode'];
 /** Times in milliseconds; `cron` never carries a CRON_TZ prefix. */
 export type CronSchedule = { cron: string; timezone: string; jitter: number; catchupWindow?: number };
 export type EverySchedule = { every: number; jitter: number; catchupWindow?: number };

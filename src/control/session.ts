@@ -3,7 +3,7 @@ import { type LoadedConfig, usesEmbeddedServer } from '../config/load.js';
 import { resolveSecrets } from '../config/secrets.js';
 import type { LockHolder } from '../worker/locks.js';
 import { isAlive, type ServerLog } from '../worker/temporal/server.js';
-import { acquireServer, type ServerHandle, upHolder } from '../worker/temporal/share.js';
+import { acquireServer, type ServerHandle } from '../worker/temporal/share.js';
 import { readRecord, serverPaths } from '../worker/temporal/state.js';
 import { connect, type TemporalClient, type TemporalConfig } from './connection.js';
 import { type HostedWorker, hostWorker, type WorkerRole, workerHolder } from './hosted-worker.js';
@@ -96,11 +96,6 @@ export async function runningServer(stateDir: string): Promise<{ address: string
 export async function temporalOf({ config }: LoadedConfig): Promise<TemporalConfig | undefined> {
   if (usesEmbeddedServer(config) || config.temporal === undefined) return undefined;
   return resolveSecrets(config.temporal, 'temporal');
-}
-
-/** Whether `up` or `worker` will take up runs by themselves, without a further command. */
-export function isAttended({ config }: LoadedConfig): boolean {
-  return upHolder(config.state) !== undefined || workerHolder(config.state) !== undefined;
 }
 
 function makeSession(

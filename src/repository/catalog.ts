@@ -243,10 +243,6 @@ export class Catalog {
     return this.db.prepare<[string], number>('SELECT no FROM packs WHERE hash = ?').pluck().get(hash);
   }
 
-  hasPack(hash: string): boolean {
-    return this.db.prepare('SELECT 1 FROM packs WHERE hash = ?').get(hash) !== undefined;
-  }
-
   indexes(): string[] {
     return this.db
       .prepare<[], { idx: string }>('SELECT DISTINCT idx FROM index_packs')

@@ -56,10 +56,6 @@ export function parseKeyLines(text: string, repository: string): AesKey {
   return { repository, key: new Uint8Array(key) };
 }
 
-/** The repository that a sheet is of, where it says so. */
-export const repositoryOfSheet = (text: string): string | undefined =>
-  /\brepository:?\s+([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b/i.exec(text)?.[1]?.toLowerCase();
-
 const group = '[0-9A-HJKMNP-TV-ZOIL]{4}';
 const linePattern = new RegExp(`^[ \\t]*(?:[1-4][.:)][ \\t]+)?(${group}(?:[- ]?${group}){3})[ \\t]*\\r?$`, 'gm');
 

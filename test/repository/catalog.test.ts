@@ -55,7 +55,7 @@ describe('Catalog', () => {
     const number = catalog.locate(id('1'))[0]?.row.no ?? -1;
     expect(catalog.indexesOf(number).sort()).toEqual(['i1', 'i2', 'i3']);
     catalog.unlist('i1', [id('a'), id('b'), id('f')]);
-    expect(catalog.hasPack(id('b'))).toBe(false);
+    expect(catalog.packNumber(id('b'))).toBeUndefined();
     expect(catalog.locate(id('2'))).toEqual([]);
     expect(catalog.locate(id('1'))).toHaveLength(1);
     catalog.unlist('i2', [id('a')]);
@@ -76,7 +76,7 @@ describe('Catalog', () => {
       throw new Error('line 2');
     };
     expect(() => catalog.addPacks('i1', bad())).toThrow('line 2');
-    expect(catalog.hasPack(id('a'))).toBe(false);
+    expect(catalog.packNumber(id('a'))).toBeUndefined();
     expect(catalog.indexes()).toEqual([]);
   });
 
@@ -129,7 +129,7 @@ describe('Catalog', () => {
     catalog.addPacks('i1', [pack('a', ['1'])]);
     const second = new Catalog(catalog.file);
     try {
-      expect(second.hasPack(id('a'))).toBe(true);
+      expect(second.packNumber(id('a'))).toBeDefined();
       second.addPacks('i2', [pack('b', ['2'])]);
       expect(catalog.locate(id('2'))).toHaveLength(1);
     } finally {

@@ -1,4 +1,4 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { errnoOf } from '../../errors.js';
 import type { ProblemCode } from '../source.js';
 import { problemCode, reasonOf } from './problems.js';
@@ -54,24 +54,6 @@ export function openForReading(path: string | Buffer): { fd: number; stat: BigIn
   }
 }
 
-/**
- * Reads up to `length` bytes at `position` into `buffer` at `offset`; less only at the end of the file.
- * Returns how many. Throws ReadProblem.
- */
-export function readFully(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number {
-  let done = 0;
-  try {
-    while (done < length) {
-      const count = readSync(fd, buffer, offset + done, length - done, position + done);
-      if (count === 0) break;
-      done += count;
-    }
-  } catch (error) {
-    throw readProblem(error);
-  }
-  return done;
-}
-
 interface Stamp {
   size: bigint;
   mtimeNs: bigint;
@@ -84,32 +66,3 @@ export function sameStat(a: Stamp, b: Stamp): boolean {
 }
 
 export type Detect = 'size' | 'mtime' | 'ctime' | 'inode';
-
-/** What an earlier snapshot knows of a file; what it doesn't know can't be compared. */
-export interface ParentStamp {
-  size?: bigint;
-  mtimeNs?: bigint;
-  ctimeNs?: bigint;
-  ino?: bigint;
-}
-
-/** Whether a file needn't be read again: everything in `detect` is known and equal. Never with an empty `detect`. */
-export function isUnchanged(entry: Stamp & { ino: bigint }, parent: ParentStamp, detect: readonly Detect[]): boolean {
-  for (const what of detect) {
-    switch (what) {
-      case 'size':
-        if (entry.size !== parent.size) return false;
-        break;
-      case 'mtime':
-        if (entry.mtimeNs !== parent.mtimeNs) return false;
-        break;
-      case 'ctime':
-        if (entry.ctimeNs !== parent.ctimeNs) return false;
-        break;
-      case 'inode':
-        if (entry.ino !== parent.ino) return false;
-        break;
-    }
-  }
-  return detect.length > 0;
-}

@@ -3,6 +3,7 @@ import {
   chmodSync,
   closeSync,
   mkdtempSync,
+  readSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -12,14 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeNode, setTimes } from '../../../src/platform/native.js';
-import {
-  type Detect,
-  isUnchanged,
-  openForReading,
-  ReadProblem,
-  readFully,
-  sameStat,
-} from '../../../src/sources/files/read.js';
+import { openForReading, ReadProblem, sameStat } from '../../../src/sources/files/read.js';
 
 let dir: string;
 beforeAll(() => {
@@ -45,9 +39,9 @@ describe('openForReading', () => {
     for (const name of [path, Buffer.from(path)]) {
       const { fd, stat } = openForReading(name);
       const buffer = Buffer.alloc(12, '.');
-      expect(readFully(fd, buffer, 2, 10, 3)).toBe(4);
+      expect(readSync(fd, buffer, 2, 10, 3)).toBe(4);
       expect(buffer.toString()).toBe('..tent......');
-      expect(readFully(fd, buffer, 0, 10, 7)).toBe(0);
+      expect(readSync(fd, buffer, 0, 10, 7)).toBe(0);
       expect(stat.mtimeNs).toBe(2n);
       closeSync(fd);
       if (process.platform === 'linux') expect(openForReading(path).stat.atimeNs).toBe(1n);
@@ -62,7 +56,7 @@ describe('openForReading', () => {
     process.seteuid?.(process.geteuid?.() || 65534);
     try {
       const { fd } = openForReading(path);
-      expect(readFully(fd, Buffer.alloc(1), 0, 1, 0)).toBe(1);
+      expect(readSync(fd, Buffer.alloc(1), 0, 1, 0)).toBe(1);
       closeSync(fd);
     } finally {
       process.seteuid?.(process.getuid?.() ?? 0);
@@ -101,31 +95,4 @@ it('sameStat sees every kind of change', () => {
   setTimes(path, { mtimeNs: 5n });
   expect(same()).toBe(false);
   for (const { fd } of stats) closeSync(fd);
-});
-
-describe('isUnchanged', () => {
-  const entry = { size: 1n, mtimeNs: 2n, ctimeNs: 3n, ino: 4n };
-  const all: Detect[] = ['size', 'mtime', 'ctime', 'inode'];
-
-  it('compares what it is told to', () => {
-    expect(isUnchanged(entry, { ...entry }, all)).toBe(true);
-    const keys = { size: 'size', mtime: 'mtimeNs', ctime: 'ctimeNs', inode: 'ino' } as const;
-    for (const what of all) {
-      const other = { ...entry, [keys[what]]: 9n };
-      expect(isUnchanged(entry, other, [what])).toBe(false);
-      expect(isUnchanged(entry, other, all)).toBe(false);
-      expect(
-        isUnchanged(
-          entry,
-          other,
-          all.filter((one) => one !== what),
-        ),
-      ).toBe(true);
-    }
-  });
-
-  it('proves nothing by what is not known', () => {
-    expect(isUnchanged(entry, { size: 1n, mtimeNs: 2n }, ['size', 'mtime', 'ctime'])).toBe(false);
-    expect(isUnchanged(entry, entry, [])).toBe(false);
-  });
 });
