@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { canonical, signInput } from '../activities/auth.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import { type Lock, tryExclusive } from '../worker/locks.js';
-import { statusQuery } from '../workflows/types.js';
+import { controlQueue, statusQuery } from '../workflows/types.js';
 import { stamp } from './backup.js';
 import { connectNative } from './connection.js';
 import { describeRun, isPassing } from './executions.js';
@@ -65,7 +65,8 @@ export async function runPrivately<Status, Heartbeat, Document>(
 ): Promise<Document> {
   const lock = lockRequest(session, what);
   try {
-    const { run, queue, resumed } = (await findUnfinished(session, what)) ?? (await start(session, what));
+    const { run, queue, resumed } =
+      (await findUnfinished(session, what)) ?? (await start(session, what, privateQueue()));
     options.onStart?.(run, resumed);
     const { startPrivateWorker } = await import('../worker/private.js');
     const { installRuntime } = await import('../worker/worker.js');
@@ -97,19 +98,38 @@ export async function runPrivately<Status, Heartbeat, Document>(
 
 type Any = PrivateRun<unknown, unknown>;
 
+const privateQueue = (): string => `holdfast.private.${randomUUID()}`;
+
+/**
+ * Runs it to its end in the host's own worker, which the session has or somebody else runs. The same request that is under way
+ * is joined.
+ *
+ * @throws HoldfastError: what the run failed with; `Cancelled` when the signal fired: the run goes on without this command.
+ */
+export async function runOnHost<Status, Heartbeat, Document>(
+  session: Session,
+  what: PrivateRun<Heartbeat, Document>,
+  options: PrivateOptions<PrivateUpdate<Status, Heartbeat>>,
+): Promise<Document> {
+  const placed = { ...what, identity: { ...what.identity, queue: controlQueue } };
+  const { run, resumed } = (await findUnfinished(session, placed)) ?? (await start(session, placed, controlQueue));
+  options.onStart?.(run, resumed);
+  const worker = session.worker?.failure ?? new Promise<never>(() => undefined);
+  return follow<Status, Heartbeat, Document>(session, placed, run, worker, options);
+}
+
 interface Placed {
   run: string;
   queue: string;
   resumed: boolean;
 }
 
-async function start(session: Session, what: Any): Promise<Placed> {
+async function start(session: Session, what: Any, queue: string): Promise<Placed> {
   const { config } = session.loaded;
   const { client, connection, namespace } = session.temporal;
   const { type, job, fields } = what;
   const usable = await usableSearchAttributes(connection, namespace);
-  const queue = `holdfast.private.${randomUUID()}`;
-  const run = `${what.idPrefix}/${stamp(new Date())}-${queue.slice(-6)}`;
+  const run = `${what.idPrefix}/${stamp(new Date())}-${randomUUID().slice(-6)}`;
   await client.workflow.start(type, {
     workflowId: run,
     taskQueue: queue,
@@ -122,7 +142,7 @@ async function start(session: Session, what: Any): Promise<Placed> {
   return { run, queue, resumed: false };
 }
 
-/** An open run of the same request, whose process is gone: its lock was free. */
+/** An open run of the same request; a command's own one has lost its process: its lock was free. */
 async function findUnfinished(session: Session, what: Any): Promise<Placed | undefined> {
   const prefix = `${what.idPrefix}/`.replaceAll("'", "''");
   const query = `WorkflowType = '${what.type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;

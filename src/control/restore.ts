@@ -7,7 +7,15 @@ import type {
   RestoreStatusAnswer,
 } from '../workflows/restore-types.js';
 import { restoreIdPrefix } from '../workflows/restore-types.js';
-import { isObjectWith, type PrivateOptions, type PrivateUpdate, requestId, runPrivately } from './private-run.js';
+import {
+  isObjectWith,
+  type PrivateOptions,
+  type PrivateRun,
+  type PrivateUpdate,
+  requestId,
+  runOnHost,
+  runPrivately,
+} from './private-run.js';
 import { passingFolder } from './restore-database.js';
 import type { Session } from './session.js';
 
@@ -19,11 +27,13 @@ export interface RestoreOptions extends PrivateOptions<RestoreUpdate> {
   log: Logger;
   /** Where a database goes in place of its source's own server; with its password, for this process alone. */
   targetUrl?: string | undefined;
+  /** In the host's own worker. */
+  onHost?: boolean;
 }
 
 /**
- * Restores in this process's own worker, on a queue of its own. The same restore that an earlier command left unfinished is
- * taken up where it was left.
+ * Restores in this process's own worker, on a queue of its own, or with `onHost` in the host's. The same restore that an
+ * earlier command left unfinished is taken up where it was left.
  *
  * @throws HoldfastError: what the restore failed with; `JobBusy` while another process does the same; `Cancelled` when the
  * signal fired: the run stays open for the next time.
@@ -37,25 +47,23 @@ export async function restore(
   findJob(config, request.job);
   const { job, snapshot, paths } = request;
   const to = goal(request);
-  return runPrivately<RestoreStatusAnswer, RestoreHeartbeat, RestoreDocument>(
-    session,
-    {
-      type: 'restore',
-      job,
-      fields: { host: config.host, ...request },
-      identity: identityOf(session, request),
-      idPrefix: restoreIdPrefix(config.host, job),
-      summary: `Restore of ${job} on ${config.host} to ${to}`,
-      details: `**Snapshot** ${snapshot}\n\n**Paths** ${paths.slice(0, 10).join(', ') || 'all'}\n\n**Target** ${to}`,
-      busy: {
-        message: `another process is doing the same restore to ${to}`,
-        hint: 'Wait for its end, or restore to another folder.',
-      },
-      isDocument: (value): value is RestoreDocument => isObjectWith(value, 'run', 'damaged'),
-      isHeartbeat: (value): value is RestoreHeartbeat => isObjectWith(value, 'phase', 'bytes'),
+  const what: PrivateRun<RestoreHeartbeat, RestoreDocument> = {
+    type: 'restore',
+    job,
+    fields: { host: config.host, ...request },
+    identity: identityOf(session, request),
+    idPrefix: restoreIdPrefix(config.host, job),
+    summary: `Restore of ${job} on ${config.host} to ${to}`,
+    details: `**Snapshot** ${snapshot}\n\n**Paths** ${paths.slice(0, 10).join(', ') || 'all'}\n\n**Target** ${to}`,
+    busy: {
+      message: `another process is doing the same restore to ${to}`,
+      hint: 'Wait for its end, or restore to another folder.',
     },
-    options,
-  );
+    isDocument: (value): value is RestoreDocument => isObjectWith(value, 'run', 'damaged'),
+    isHeartbeat: (value): value is RestoreHeartbeat => isObjectWith(value, 'phase', 'bytes'),
+  };
+  const run = options.onHost === true ? runOnHost : runPrivately;
+  return run<RestoreStatusAnswer, RestoreHeartbeat, RestoreDocument>(session, what, options);
 }
 
 /** Where it is restored to, for people. */

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -8,10 +7,10 @@ import { createExportActivities, type ExportActivities } from '../activities/exp
 import { asFailure } from '../activities/failures.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
-import { createRestoreActivities, type RestoreActivities } from '../activities/restore.js';
-import { openTarget } from '../activities/restore-database.js';
+import type { RestoreActivities } from '../activities/restore.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
+import { restoreActivitiesOf } from './restore-activities.js';
 import { installRuntime, type RunningWorker, workflowSource } from './worker.js';
 
 export interface PrivateWorkerOptions {
@@ -38,14 +37,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
     identity: `holdfast command ${process.pid}@${loaded.config.host}`,
     ...workflowSource(),
     activities: guarded({
-      ...createRestoreActivities({
-        verify: (input) => verifyInput(host.state, 'restore', input),
-        open: (input, { sync, signal }) =>
-          openRepository(host, input.job, { sync, signal, destination: input.destination }),
-        openDatabase: (input) => openTarget(host, input, options.targetUrl),
-        log: (message, details) => log.info(details ?? {}, message),
-        scratch: join(loaded.config.spool.path, 'restore'),
-      }),
+      ...restoreActivitiesOf(host, options.targetUrl),
       ...createCopyActivities(host),
       ...createExportActivities({
         verify: (input) => verifyInput(host.state, 'export', input),

@@ -8,6 +8,7 @@ import { createBackupActivities } from '../activities/backup.js';
 import { createCareActivities } from '../activities/care.js';
 import { endAbandonedDrills } from '../activities/drill-run.js';
 import { clearAbandonedDumps } from '../activities/dump.js';
+import { guarded } from '../activities/guarded.js';
 import { Host } from '../activities/host.js';
 import { clearAbandonedRestores } from '../activities/restore-database.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
@@ -15,6 +16,7 @@ import { createControlActivities } from '../activities/watch-activities.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
+import { restoreActivitiesOf } from './restore-activities.js';
 import { reviveRuns } from './revive.js';
 import { temporalLogger } from './temporal-log.js';
 
@@ -127,7 +129,11 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     workers.push(
       await Worker.create({
         ...common,
-        activities: { ...createBackupActivities(host), ...createCareActivities(host) },
+        activities: {
+          ...createBackupActivities(host),
+          ...createCareActivities(host),
+          ...guarded(host, restoreActivitiesOf(host)),
+        },
         taskQueue: hostQueue(loaded.config.host),
         maxConcurrentActivityTaskExecutions: 32,
       }),

@@ -11,15 +11,16 @@ import {
 } from '@temporalio/workflow';
 import type { RestoreActivities } from '../activities/restore.js';
 import type { RestoreDocument, RestoreInput, RestoreStatusAnswer } from './restore-types.js';
-import { statusQuery } from './types.js';
+import { controlQueue, hostQueue, statusQuery } from './types.js';
 
 export const restoreStatus = defineQuery<RestoreStatusAnswer>(statusQuery);
 
 /** Slices being restored at once: one fetches while the other writes. */
 const slicesInFlight = 2;
 
-function activities() {
-  const { taskQueue } = workflowInfo();
+function activities(host: string) {
+  const { taskQueue: own } = workflowInfo();
+  const taskQueue = own === controlQueue ? hostQueue(host) : own;
   const on = (options: ActivityOptions) =>
     proxyActivities<RestoreActivities>({
       taskQueue,
@@ -45,11 +46,11 @@ function activities() {
   };
 }
 
-/** Restores a snapshot, or paths of it, below a directory; on the queue it was started on. */
+/** Restores a snapshot, or paths of it, below a directory; in the worker of the command that started it, or in the host's own. */
 export async function restore(input: RestoreInput): Promise<RestoreDocument> {
   const info = workflowInfo();
   const run = info.workflowId;
-  const { plan, packs, finish, load, cleanUp } = activities();
+  const { plan, packs, finish, load, cleanUp } = activities(input.host);
   const startedAt = info.startTime.toISOString();
   const answer: RestoreStatusAnswer = {
     run,

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
+import { until } from '../workflows/harness.js';
 
 let host: TestHost;
 beforeAll(async () => {
@@ -123,6 +124,21 @@ describe('with `up`', () => {
     const applied = await host.json<{ changes: { action: string }[] }>(['schedule', 'apply']);
     expect(applied.changes.map(({ action }) => action)).toEqual(['keep']);
     expect((await up.kill('SIGINT')).code).toBe(0);
+  });
+
+  it('restores in its own worker where that is asked for, and goes on without the command', async () => {
+    await host.up();
+    const out = host.path('by-host');
+    const asked = ['restore', 'site', '--to', out, '--host', '--json'];
+    const lone = host.start(asked);
+    await until(() => /started restore\//.test(lone.stderr), 'it started');
+    await lone.kill('SIGKILL');
+    await until(() => existsSync(join(out, host.source, 'deep', 'b.txt')), 'the worker went on without the command');
+    const restored = await host.json<RestoreDocument>(asked.slice(0, -1));
+    expect(restored).toMatchObject({ status: 'succeeded', files: { skipped: 0, failed: 0 }, target: out });
+    const url = ['--database', 'x', '--target-url', 'postgres://u:p@h/d', '--host'];
+    const refused = await host.json<{ error: { code: string } }>(['restore', 'site', ...url], [2]);
+    expect(refused.error.code).toBe('UsageInvalid');
   });
 
   it('goes on in the command when `up` dies', async () => {

@@ -24,6 +24,7 @@ interface Options {
   snapshot: string;
   overwrite: OverwriteMode;
   from?: string;
+  host?: boolean;
 }
 
 export function register(command: Command, context: Context): void {
@@ -38,6 +39,7 @@ export function register(command: Command, context: Context): void {
         .default('never'),
     )
     .option('--from <destination>', 'take it from this destination alone')
+    .option('--host', "in the host's own worker, as backups are: it goes on without this command")
     .option('--database <name>', 'a database in place of paths (SQLite: its absolute path); with --to only its dump')
     .option('--source <source>', 'the source that has the database, where the job has several')
     .option(
@@ -62,6 +64,10 @@ const databaseOptions = ['source', 'targetUrl', 'into', 'create', 'clean', 'glob
 
 /** @throws HoldfastError UsageInvalid when files and a database are asked for at once, or neither. */
 function checkUsage(job: string, paths: string[], options: Options): void {
+  if (options.host === true && options.targetUrl !== undefined)
+    throw new HoldfastError('UsageInvalid', 'expected either --host or --target-url, found both', {
+      hint: 'A URL with its password stays in the process that was given it.',
+    });
   const flag = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const given = databaseOptions.filter((name) => options[name] !== undefined);
   if (options.database === undefined) {
@@ -119,16 +125,18 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   const interrupt = onInterrupt();
   const display = makeRestoreDisplay(context);
   try {
-    await withSession(context, loaded, { command: 'restore' }, async (session) => {
+    await withSession(context, loaded, { command: 'restore', worker: options.host === true }, async (session) => {
       const placed = asked?.database.load === undefined ? request : throughFolder(session, request);
       const document = await restore(session, placed, {
         log,
         targetUrl: asked?.url,
+        onHost: options.host === true,
         signal: interrupt.signal,
         intervalMs: display.intervalMs,
         onUpdate: (update) => display.update(update),
         onStart: (id, resumed) => {
-          if (resumed) context.say(`going on with ${id}, which was left unfinished`);
+          if (resumed && options.host !== true) context.say(`going on with ${id}, which was left unfinished`);
+          else if (options.host === true) context.say(`${resumed ? 'joining' : 'started'} ${id}`);
         },
       });
       display.clear();
@@ -138,7 +146,11 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   } catch (error) {
     display.clear();
     if (!interrupt.signal.aborted) throw error;
-    process.stderr.write('\ninterrupted; the same command goes on where this one stopped\n');
+    process.stderr.write(
+      options.host === true
+        ? '\ninterrupted; the restore goes on with `holdfast up` or the next command\n'
+        : '\ninterrupted; the same command goes on where this one stopped\n',
+    );
     if (context.options.json) context.result({ error: { code: 'Cancelled', message: 'interrupted' } }, () => '');
     context.exit(130);
   } finally {
