@@ -12,6 +12,7 @@ import { createRestoreActivities, type RestoreActivities } from '../activities/r
 import { openTarget } from '../activities/restore-database.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
+import { sweepRestores } from './sweep-restores.js';
 import { installRuntime, type RunningWorker, workflowSource } from './worker.js';
 
 export interface PrivateWorkerOptions {
@@ -32,6 +33,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
   const host = new Host(loaded, client, log);
+  void sweepRestores(host).catch((error: unknown) => log.debug({ err: error }, 'looking for killed restores failed'));
   const worker = await Worker.create({
     connection: native,
     namespace: client.options.namespace,
