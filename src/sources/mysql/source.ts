@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { MysqlSettings } from '../../config/schema-mysql.js';
@@ -10,6 +9,10 @@ import {
   type DatabaseSource,
   type DatabaseWarning,
   type DumpReport,
+  type Examination,
+  type Finding,
+  mustBeScratch,
+  noDatabase,
   type Preflight,
   type RestoreReport,
   type RestoreTarget,
@@ -18,19 +21,22 @@ import {
 import { splitWords } from '../exec/command-prefix.js';
 import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
 import { addressOf, type MysqlAddress } from './address.js';
-import { checkContent, dumpName, excludedTables, writeDump } from './dump.js';
+import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { dropScratch, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
+import { grantsOfUser, mayReadUsers, missingRights, rightsText } from './rights.js';
 import {
   countRows,
   type FoundTable,
   findDatabases,
   findTables,
+  invalidViews,
   madeWith,
   type ServerFacts,
   serverFacts,
+  tableMarks,
 } from './server.js';
 import { connectDirectly, quoteName, type Sql } from './sql.js';
 import { chooseTool, type MysqlTool, runMysqlTool, type ToolKind, toolName } from './tool.js';
@@ -39,6 +45,8 @@ import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } 
 import { writeFileDurably } from './write-file.js';
 
 const usersName = 'users.sql';
+/** What views were that nobody can read any more, and that the dump tool would fail at. */
+const invalidViewsName = 'invalid-views.sql';
 
 /** Databases of a MySQL or MariaDB server, dumped and restored by the server's own programs. */
 export class MysqlSource implements DatabaseSource {
@@ -66,20 +74,66 @@ export class MysqlSource implements DatabaseSource {
     });
   }
 
+  async examine(context: DatabaseContext): Promise<Examination> {
+    return this.connected(context, async (sql) => {
+      const facts = await serverFacts(sql);
+      const tool = await this.tool('dump', facts.flavour, context);
+      const { databases: wanted, exclude, globals } = this.config;
+      const databases = await findDatabases(sql, wanted, exclude);
+      const grants = await grantsOfUser(sql, facts);
+      const problems: Finding[] = foreignTool(tool, facts).map(({ message }) => ({
+        status: 'warn',
+        message,
+        hint: `Install ${facts.flavour === 'mariadb' ? 'mariadb-client' : 'mysql-client'}.`,
+      }));
+      for (const { name } of databases) {
+        const missing = missingRights(grants, name, facts.flavour);
+        if (missing.length === 0) continue;
+        problems.push({
+          status: missing.some(({ silent }) => !silent) ? 'fail' : 'warn',
+          message: `${name}: this user may not see ${rightsText(missing)}`,
+          hint: 'Grant these rights; docs/databases.md lists those that a backup needs.',
+        });
+      }
+      if (globals && !(await mayReadUsers(sql)))
+        problems.push({
+          status: 'warn',
+          message: 'this user may not read users and rights, which will not be in the backup',
+          hint: 'GRANT SELECT ON mysql.* TO it, or set `globals: false`.',
+        });
+      if (databases.length === 0) problems.push(noDatabase);
+      return { server: facts.product, tool: tool.version, databases: databases.length, problems };
+    });
+  }
+
   async dump(database: string, { folder }: { folder: string }, context: DatabaseContext): Promise<DumpReport> {
     return this.connected(context, async (sql, address) => {
       const facts = await serverFacts(sql);
       const tool = await this.tool('dump', facts.flavour, context);
       const before = await findTables(sql, database);
       const excluded = excludedTables(database, before, this.config.excludeTables);
-      const warnings = [...notTransactional(database, before, excluded), ...foreignTool(tool, facts)];
+      const invalid = await invalidViews(
+        sql,
+        database,
+        before.filter(({ name }) => !excluded.has(name)),
+      );
+      const warnings = [
+        ...notTransactional(database, before, excluded),
+        ...foreignTool(tool, facts),
+        ...hidden(database, await grantsOfUser(sql, facts), facts),
+        ...unreadable(database, invalid),
+      ];
+      for (const name of invalid.keys()) excluded.add(name);
+      const marks = await tableMarks(sql, database);
       const takenAt = new Date().toISOString();
       const content = await writeDump(
         { database, folder, tool, address, prefix: this.prefix, facts, excluded },
         context,
       );
       checkContent(database, content, before, await findTables(sql, database), excluded);
+      checkMarks(database, marks, await tableMarks(sql, database), excluded);
       const files = [{ path: dumpName, bytes: content.bytes }];
+      if (invalid.size > 0) files.push(await writeFileDurably(folder, invalidViewsName, definitions(invalid)));
       if (this.config.globals) {
         const users = await readable(() => readUsers(sql, facts), warnings);
         if (users !== undefined) files.push(await writeFileDurably(folder, usersName, users));
@@ -108,11 +162,11 @@ export class MysqlSource implements DatabaseSource {
 
   async scratch(
     dump: StoredDump,
+    database: string,
     context: DatabaseContext,
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport> {
-    // The same for the same dump's folder: what a killed attempt left is found by it.
-    const database = `holdfast_scratch_${createHash('sha256').update(dump.folder).digest('hex').slice(0, 12)}`;
+    mustBeScratch(database);
     const target = { database, create: true, clean: false, globals: false };
     try {
       const report = await this.connected(context, async (sql, address) => {
@@ -135,6 +189,11 @@ export class MysqlSource implements DatabaseSource {
         context.log(`the temporary database ${database} may be left`, { reason: String(error) });
       });
     }
+  }
+
+  async dropScratch(database: string, context: DatabaseContext): Promise<void> {
+    mustBeScratch(database);
+    await this.connected(context, (sql) => sql.query(`DROP DATABASE IF EXISTS ${quoteName(database)}`));
   }
 
   async close(): Promise<void> {
@@ -290,6 +349,31 @@ function notTransactional(
     },
   ];
 }
+
+/** What this user does not see, so that the dump lacks it and the tool does not say so. */
+function hidden(database: string, grants: readonly string[], { flavour }: ServerFacts): DatabaseWarning[] {
+  const missing = missingRights(grants, database, flavour).filter(({ silent }) => silent);
+  if (missing.length === 0) return [];
+  return [
+    {
+      code: 'RightsMissing',
+      message: `${database}: this user may not see ${rightsText(missing)}: what there is of them is not in the dump; docs/databases.md lists the rights that a backup needs`,
+    },
+  ];
+}
+
+function unreadable(database: string, invalid: ReadonlyMap<string, string>): DatabaseWarning[] {
+  if (invalid.size === 0) return [];
+  return [
+    {
+      code: 'ViewInvalid',
+      message: `${database}: the views ${[...invalid.keys()].join(', ')} name tables, columns or users that are gone; they are kept as text in ${invalidViewsName} and not restored`,
+    },
+  ];
+}
+
+const definitions = (views: ReadonlyMap<string, string>): string =>
+  [...views.values()].map((definition) => `${definition};\n`).join('');
 
 function foreignTool(tool: MysqlTool, facts: ServerFacts): DatabaseWarning[] {
   if (tool.flavour === facts.flavour) return [];

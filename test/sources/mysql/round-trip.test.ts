@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scratchName } from '../../../src/sources/database.js';
 import { type MariaDb, startMariaDb } from '../../support/mariadb.js';
 import { checksums, dumpOf, everything, plainDump, withSource } from './rig.js';
 
@@ -90,6 +91,30 @@ test('a database comes back as it was, whatever is in it', async () => {
     );
     expect(server.sql('SELECT NEXTVAL(copy.numbers)').trim()).not.toBe('100');
   });
+});
+
+test('names with line feeds and quotes, and views that nobody can read any more', async () => {
+  const odd = `ev/il 'x' "q" \\ ü`;
+  server.sql(`CREATE DATABASE \`${odd}\`; USE \`${odd}\`;
+    CREATE TABLE \`a\nb\` (\`c\nd\` INT PRIMARY KEY, t TEXT); INSERT INTO \`a\nb\` VALUES (1, 'x\ny'), (2, 'INSERT INTO \`a');
+    CREATE TABLE \`\`\`\nUNLOCK\` (a INT); INSERT INTO \`\`\`\nUNLOCK\` VALUES (1);
+    CREATE VIEW \`v \nw\` AS SELECT 1 AS x; CREATE SEQUENCE \`s\nq\` START WITH 5;
+    CREATE TABLE gone (a INT, b INT); CREATE VIEW good AS SELECT b FROM gone; CREATE VIEW bad AS SELECT a FROM gone; ALTER TABLE gone DROP COLUMN a;`);
+  await withSource({ ...config(), databases: [odd] }, async (source, context) => {
+    const dump = await dumpOf(source, odd, context);
+    expect(dump.report.tables).toEqual([
+      { name: '`\nUNLOCK', rows: 1 },
+      { name: 'a\nb', rows: 2 },
+      { name: 'gone', rows: 0 },
+    ]);
+    expect(dump.report.warnings).toEqual([{ code: 'ViewInvalid', message: expect.stringContaining('views bad name') }]);
+    expect(readFileSync(path.join(dump.folder, 'invalid-views.sql'), 'utf8')).toContain('.`bad` AS select');
+    const restored = await source.restore(dump, { ...target, create: true, database: 'odd copy' }, context);
+    expect(restored).toMatchObject({ differences: [], warnings: [] });
+    server.sql(`DROP VIEW \`${odd}\`.bad`);
+    expect(plainDump(server, 'odd copy')).toBe(plainDump(server, odd));
+  });
+  server.sql(`DROP DATABASE \`${odd}\`; DROP DATABASE \`odd copy\``);
 });
 
 test('the same data makes the same dump, night after night', async () => {
@@ -191,7 +216,7 @@ test('a scratch restore compares and leaves nothing, even when it fails', async 
     const databases = server.sql('SHOW DATABASES');
     const dump = await dumpOf(source, 'shop', context);
     const answers: (string | null)[] = [];
-    const inspected = await source.scratch(dump, context, async (ask) => {
+    const inspected = await source.scratch(dump, scratchName('a test'), context, async (ask) => {
       const never = new AbortController().signal;
       for (const sql of ['SELECT 40 + 2, 1;', 'SELECT 1 FROM DUAL WHERE 1 = 0']) answers.push(await ask(sql, never));
       answers.push((await ask('SELECT DATABASE()', never))?.replace(/_[0-9a-f]{12}$/, '') ?? null);
@@ -200,7 +225,7 @@ test('a scratch restore compares and leaves nothing, even when it fails', async 
     expect(answers).toEqual(['42', null, 'holdfast_scratch']);
     expect(server.sql('SHOW DATABASES')).toBe(databases);
     writeFileSync(path.join(dump.folder, 'dump.sql'), 'CREATE TABLE t (a INT);\nnonsense;\n');
-    await expect(source.scratch(dump, context)).rejects.toMatchObject({
+    await expect(source.scratch(dump, scratchName('a test'), context)).rejects.toMatchObject({
       code: 'RestoreFailed',
       message: expect.stringContaining('nonsense'),
     });
