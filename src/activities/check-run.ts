@@ -3,7 +3,6 @@ import path from 'node:path';
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import { affectedEntries } from '../repository/affected.js';
-import { packName } from '../repository/layout.js';
 import { chainGaps } from '../repository/rollback.js';
 import type { CheckDestination, CheckDocument, CheckInput, Finding } from '../workflows/care-types.js';
 import type { Warning } from '../workflows/types.js';
@@ -179,9 +178,9 @@ export async function checkRead(
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled') throw error;
       // Pruned meanwhile.
-      if (error.code === 'ObjectMissing' && !catalog.holders(packName(pack)).includes(destination)) return;
+      if (error.code === 'ObjectMissing' && !catalog.holders(catalog.objectOf(pack)).includes(destination)) return;
       const what = error.code === 'ObjectMissing' ? 'missing' : 'damaged';
-      const message = `${destination}: ${packName(pack)} is ${what}`;
+      const message = `${destination}: ${catalog.objectOf(pack)} is ${what}`;
       problem = { message, chunks: (catalog.indexPack(pack)?.chunks ?? []).map(([id]) => id) };
     }
     const at = Date.now();
@@ -191,7 +190,7 @@ export async function checkRead(
     const line: ReadLine = { destination, pack, bytes: size, at };
     if (problem) {
       const { message, chunks } = problem;
-      line.finding = { destination, kind: 'damaged', object: packName(pack), message, chunks, snapshots: [] };
+      line.finding = { destination, kind: 'damaged', object: catalog.objectOf(pack), message, chunks, snapshots: [] };
     }
     appendFileSync(files.read(folder), `${JSON.stringify(line)}\n`, { mode: 0o600 });
     sum.packs++;

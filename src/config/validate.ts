@@ -1,3 +1,4 @@
+import { checkArchiveJob } from './archives.js';
 import { compilePatterns } from '../sources/files/patterns.js';
 import { cronInterval, cronRestrictsBothDays } from './cron.js';
 import type { Found } from './issues.js';
@@ -77,6 +78,7 @@ export function validate(config: Config): Findings {
       );
     lower.set(name.toLowerCase(), name);
     checkJob(name, job, config, report);
+    checkArchiveJob(name, job, config, report);
   }
   return { problems, warnings };
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { createRequire } from 'node:module';
-import { Readable, Transform, type Writable } from 'node:stream';
+import { PassThrough, Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { HoldfastError } from '../errors.js';
@@ -232,6 +233,57 @@ export async function sealPack(
     await pipeline(input, meter, output);
   }
   return { sha256: hash.digest('hex'), bytes };
+}
+
+/** A stored form that is written piece by piece. */
+export interface SealingFile {
+  /** Resolves when there is room for more. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** All is written; the caller makes it durable. SHA-256 (hex) and length of the stored bytes. */
+  end(): Promise<{ sha256: string; bytes: number }>;
+  /** Gives up; nothing is promised of the file. */
+  abandon(): void;
+}
+
+/** Writes the stored form of a pack to `target` as it comes: encrypted, or as it is without a key. */
+export function sealingFile(key: RepositoryKey | undefined, target: string): SealingFile {
+  const input = new PassThrough({ highWaterMark: frameLength });
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const meter = new Transform({
+    transform(part: Buffer, _encoding, done) {
+      hash.update(part);
+      bytes += part.length;
+      done(null, part);
+    },
+  });
+  const output = createWriteStream(target, { mode: 0o600, highWaterMark: frameLength });
+  const written = key
+    ? pipeGently(
+        input,
+        encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream,
+        meter,
+        output,
+      )
+    : pipeline(input, meter, output);
+  // Told to whoever writes or ends.
+  written.catch(() => undefined);
+  return {
+    async write(piece) {
+      // A copy: the writer may use its memory again.
+      if (input.write(Buffer.from(piece))) return;
+      await Promise.race([once(input, 'drain'), written]);
+    },
+    async end() {
+      input.end();
+      await written;
+      return { sha256: hash.digest('hex'), bytes };
+    },
+    abandon() {
+      input.destroy();
+      output.destroy();
+    },
+  };
 }
 
 /** As `pipeline`, but leaves the cipher alone when another fails: destroyed half-way, the SDK's streams throw out of the blue. */

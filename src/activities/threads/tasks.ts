@@ -1,5 +1,6 @@
 // The entry of every worker thread: one named export per task.
 import { answering } from './answer.js';
+import * as archive from './archive-task.js';
 import * as catalogs from './catalogs.js';
 import * as lane from './lane-task.js';
 import * as merge from './merge-task.js';
@@ -10,6 +11,9 @@ import * as verify from './verify-task.js';
 import * as walk from './walk-task.js';
 import * as warm from './warm-task.js';
 
+export const archiveTask = answering(archive.archiveTask);
+export const listArchiveTask = answering(archive.listArchiveTask);
+export const ownChunksTask = answering(archive.ownChunksTask);
 export const filterTask = answering(catalogs.filterTask);
 export const laneTask = answering(lane.laneTask);
 export const mergeTask = answering(merge.mergeTask);
