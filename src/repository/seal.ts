@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { PassThrough, Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
-import { HoldfastError } from '../errors.js';
+import { errnoOf, HoldfastError } from '../errors.js';
 import { messageLength } from './message-length.js';
 import { keepOwn, readOwn } from './own-objects.js';
 
@@ -156,10 +156,7 @@ export async function openBytes(
   if (!canRead(key)) {
     const own = await readOwn(key, stored);
     if (own) return own;
-    throw new HoldfastError('PrivateKeyNeeded', `${name} can only be read with the private key`, {
-      key: 'encryption.privateKey',
-      hint: 'Give --identity FILE, or set encryption.privateKey, on a machine that may read the backups.',
-    });
+    throw privateKeyNeeded(name);
   }
   const expected = contextOf(key.repository, kind, name);
   const whole = messageLength(stored) === stored.length;
@@ -193,6 +190,45 @@ export async function openBytes(
     });
   }
   return plain.subarray(0, length);
+}
+
+const privateKeyNeeded = (name: string): HoldfastError =>
+  new HoldfastError('PrivateKeyNeeded', `${name} can only be read with the private key`, {
+    key: 'encryption.privateKey',
+    hint: 'Give --identity FILE, or set encryption.privateKey, on a machine that may read the backups.',
+  });
+
+/**
+ * Decrypts a file into another. What is decrypted before damage shows stays in `target`, each frame of it authentic.
+ * @returns what is wrong; undefined when the message ended well and was written as what it is said to be.
+ * @throws HoldfastError PrivateKeyNeeded.
+ */
+export async function openFile(
+  key: RepositoryKey | undefined,
+  kind: ObjectKind,
+  name: string,
+  source: string,
+  target: string,
+): Promise<string | undefined> {
+  if (!key) return 'it is neither compressed nor encrypted as ours are';
+  if (!canRead(key)) throw privateKeyNeeded(name);
+  const expected = contextOf(key.repository, kind, name);
+  const stream = client().decryptStream(keyringOf(key), { maxBodySize: frameLength });
+  let problem: string | undefined;
+  stream.once('MessageHeader', (header: { encryptionContext: Record<string, string> }) => {
+    if (!sameContext({ ...header.encryptionContext }, expected)) problem = 'it was written as another object';
+  });
+  try {
+    await pipeline(
+      createReadStream(source, { highWaterMark: frameLength }),
+      stream,
+      createWriteStream(target, { mode: 0o600, highWaterMark: frameLength }),
+    );
+  } catch (error) {
+    if (errnoOf(error) !== undefined) throw error;
+    problem ??= `it cannot be decrypted: ${error instanceof Error ? error.message : String(error)}`;
+  }
+  return problem;
 }
 
 function* pieces(data: Buffer): Generator<Buffer> {
