@@ -84,12 +84,12 @@ async function hydrate(
     // What the snapshot's own archive has is taken from there.
     const own = row.root.archive?.pack;
     archives.sort((a, b) => Number(b === own) - Number(a === own));
-    for (const archive of archives) noteTodo(real, catalog, archive);
   } finally {
     catalog.close();
   }
   for (const archive of archives) {
-    if (!hasTodo(files.catalog(scratch), archive)) continue;
+    // What another archive could not give as well.
+    if (!noteTodo(real, files.catalog(scratch), archive)) continue;
     const name = archiveNameOf(real.objectOf(archive)) ?? '';
     const found = await download(repository, archive, files.stored(scratch), signal);
     problems.push(...found);
@@ -118,11 +118,11 @@ async function noteWanted(
   paths: readonly string[],
 ): Promise<void> {
   catalog.db.exec(`
-    CREATE TABLE wanted (id BLOB PRIMARY KEY, taken INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE wanted (id BLOB PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE todo (archive TEXT NOT NULL, at INTEGER NOT NULL, id BLOB NOT NULL, length INTEGER NOT NULL,
       PRIMARY KEY (archive, at)) WITHOUT ROWID;
   `);
-  const add = catalog.db.prepare('INSERT OR IGNORE INTO wanted VALUES (?, 0)');
+  const add = catalog.db.prepare('INSERT OR IGNORE INTO wanted VALUES (?)');
   const reader = new PackReader({ key, stores, signal, holders: (name) => real.holders(name) });
   const filter = new PathFilter(paths);
   for (const { manifest } of root.sources) {
@@ -137,27 +137,35 @@ async function noteWanted(
   }
 }
 
-/** What is to be taken from an archive, in its order. */
-function noteTodo(real: Catalog, catalog: Catalog, archive: string): void {
+/** Notes what is still to be taken from an archive, in its order; false when that is nothing. */
+function noteTodo(real: Catalog, file: string, archive: string): boolean {
+  const catalog = new Catalog(file);
+  try {
+    return noteMissing(real, catalog, archive);
+  } finally {
+    catalog.close();
+  }
+}
+
+function noteMissing(real: Catalog, catalog: Catalog, archive: string): boolean {
   const places = real.db
     .prepare<[string], { id: Buffer; at: number; length: number }>(
       'SELECT id, at, length FROM chunks WHERE pack = (SELECT no FROM packs WHERE hash = ?) ORDER BY at',
     )
     .iterate(archive);
-  const take = catalog.db.prepare('UPDATE wanted SET taken = 1 WHERE id = ? AND taken = 0');
+  const isMissing = catalog.db.prepare(
+    'SELECT 1 FROM wanted WHERE id = ? AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.id = wanted.id)',
+  );
   const add = catalog.db.prepare('INSERT OR REPLACE INTO todo VALUES (?, ?, ?, ?)');
   catalog.db.exec('BEGIN');
-  for (const { id, at, length } of places) if (take.run(id).changes > 0) add.run(archive, at, id, length);
-  catalog.db.exec('COMMIT');
-}
-
-function hasTodo(file: string, archive: string): boolean {
-  const catalog = new Catalog(file);
-  try {
-    return catalog.db.prepare('SELECT 1 FROM todo WHERE archive = ? LIMIT 1').get(archive) !== undefined;
-  } finally {
-    catalog.close();
+  let any = false;
+  for (const { id, at, length } of places) {
+    if (isMissing.get(id) === undefined) continue;
+    add.run(archive, at, id, length);
+    any = true;
   }
+  catalog.db.exec('COMMIT');
+  return any;
 }
 
 /**
@@ -170,6 +178,7 @@ export async function download(
   archive: string,
   file: string,
   signal: AbortSignal,
+  onProgress: (bytes: number) => void = () => undefined,
 ): Promise<string[]> {
   const object = catalog.objectOf(archive);
   const known = new Set(catalog.holders(object));
@@ -178,7 +187,7 @@ export async function download(
   let later: HoldfastError | undefined;
   for (const store of [...stores].sort((a, b) => Number(known.has(b.name)) - Number(known.has(a.name)))) {
     try {
-      if ((await fetchTo(store, object, file, signal)) === archive) return problems;
+      if ((await fetchTo(store, object, file, signal, onProgress)) === archive) return problems;
       damaged.push(store);
       problems.push(`${store.name}: ${store.key(object)} is damaged`);
     } catch (error) {
@@ -193,16 +202,23 @@ export async function download(
       hint: 'Add a destination that still has it, or restore an older snapshot.',
       retryable: false,
     });
-  await fetchTo(some, object, file, signal);
+  await fetchTo(some, object, file, signal, onProgress);
   return problems;
 }
 
 /** @returns the SHA-256 of what was fetched. */
-async function fetchTo(store: Store, object: string, file: string, signal: AbortSignal): Promise<string> {
+async function fetchTo(
+  store: Store,
+  object: string,
+  file: string,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<string> {
   const hash = createHash('sha256');
   const meter = new Transform({
     transform(part: Buffer, _encoding, done) {
       hash.update(part);
+      onProgress(part.length);
       done(null, part);
     },
   });

@@ -277,10 +277,10 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   return prepared;
 }
 
-/** A pack's line of the index: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */
+/** A pack's line of the index, an archive's lines: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */
 function indexLine(context: RunContext, hash: string): string {
   try {
-    return readFileSync(spoolFiles.indexLine(context.folder, hash), 'utf8');
+    return readFileSync(spoolFiles.indexLine(context.folder, hash), 'utf8').trimEnd();
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }

@@ -7,7 +7,7 @@ import { History } from '../activities/history.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
 import { prunePlan } from '../activities/prune-run.js';
-import { findJob, type LoadedConfig } from '../config/load.js';
+import { findJob, findRepositoryJob, type LoadedConfig } from '../config/load.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import {
   type CheckDocument,
@@ -74,7 +74,8 @@ export async function startDrill(
   options: Omit<DrillInput, 'host' | 'sig' | 'scheduled'>,
 ): Promise<string> {
   const { config } = session.loaded;
-  findJob(config, options.job);
+  const hint = `'holdfast check ${options.job} --read-data' reads every file in its archives; 'holdfast restore' tries one.`;
+  findRepositoryJob(config, options.job, 'a drill restores a sample of a snapshot, and an archive is read as a whole', hint);
   const fields = { host: config.host, ...options };
   const input: DrillInput = { ...fields, sig: signInput(config.state, 'drill', fields) };
   return start(session, 'drill', options.job, drillIdPrefix(config.host, options.job), input);
