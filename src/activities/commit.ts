@@ -8,7 +8,7 @@ import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
 import { indexBytes, indexLimit } from '../repository/index-file.js';
 import { archiveNameOf, deletionIdOf, indexIdOf, indexName, packHashOf, packName, pinIdOf } from '../repository/layout.js';
-import { parseRoot } from '../repository/root.js';
+import { parseRoot, rootBytes, rootHash } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
@@ -83,6 +83,7 @@ export async function commitRun(
     signal,
     onProgress,
   );
+  await bringBase(context, store, key, signal);
   if (prepared.index) {
     await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
     context.catalog.addPresence(
@@ -108,6 +109,24 @@ export async function commitRun(
   // The snapshot is there: nothing about the space makes it less so.
   const warnings = await watchSpace(context, store, signal).catch(() => []);
   return warnings.length === 0 ? answer : { ...answer, warnings };
+}
+
+/** Lists the full snapshot that a differential archive builds on at a destination that has missed it. */
+async function bringBase(
+  context: RunContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const base = context.begun.archive?.base;
+  const row = base && context.catalog.snapshot(base.snapshot);
+  if (!row || (await store.stat(row.name, signal))) return;
+  const json = rootBytes(row.root);
+  // Of a root that is not what it was nothing good comes.
+  if (rootHash(json) !== row.sha256) return;
+  const bytes = await sealMeta(key, 'snapshot', row.name, json);
+  await store.destination.put(store.key(row.name), { bytes }, { retain: true, signal });
+  context.catalog.addPresence(store.name, row.name, bytes.length);
 }
 
 async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {

@@ -200,7 +200,11 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     const sealed = await sealMeta(key, 'index', indexName(begun.ownIndex), Buffer.concat(lines));
     writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
   }
-  const needs = [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))];
+  // What a differential archive builds on is to be wherever it is, also when all of it happens to be in itself.
+  const base = begun.archive?.base === undefined ? [] : begun.indexes.flatMap((index) => catalog.packsOf(index));
+  const needs = [
+    ...new Set([...record.sources.flatMap((source) => needsOf(context, record, source)), ...base.map(({ hash }) => hash)]),
+  ];
   // A root names its indexes and nothing else: what they do not list could never be found again.
   const listed = new Set(indexes.flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash)));
   const lost = needs.find((pack) => !listed.has(pack));
