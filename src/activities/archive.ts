@@ -109,7 +109,8 @@ async function build(context: RunContext, group: TaskGroup): Promise<ArchiveResu
 export async function archivePassword(host: Host, job: string): Promise<string> {
   const key = `jobs.${job}.archive.password`;
   const reference = host.config.jobs[job]?.archive?.password;
-  if (reference === undefined) throw new HoldfastError('SecretMissing', `${key} is not in the config any more`, { key });
+  if (reference === undefined)
+    throw new HoldfastError('SecretMissing', `${key} is not in the config any more`, { key });
   return resolveSecret(reference, key);
 }
 

@@ -24,7 +24,9 @@ export interface CompressAnswer {
 export async function compressBatch(context: RunContext, batch: number, group: TaskGroup): Promise<CompressAnswer> {
   const plan = context.plan().batches[batch];
   if (!plan) throw new HoldfastError('SpoolLost', `the plan of ${context.run} has no batch ${batch}`);
-  await (context.begun.archive === undefined ? checkSpool(context, plan.bytes) : checkArchiveSpool(context, plan.bytes));
+  await (context.begun.archive === undefined
+    ? checkSpool(context, plan.bytes)
+    : checkArchiveSpool(context, plan.bytes));
   const results = await Promise.all(
     plan.lanes.map(async (lane, number) => {
       const done = laneDone(context, batch, number) ?? (await context.ahead.take(batch, number, group));
@@ -267,7 +269,10 @@ export async function uploadGroup(
       const there = !firstAttempt || present.has(object) ? (await store.stat(object, signal))?.size : undefined;
       if (there !== pack.size) {
         const file = spoolFiles.pack(context.folder, pack.pack);
-        if (fileSize(file) === undefined || !(await putFromSpool(store, pack.pack, file, { signal, onProgress }, object))) {
+        if (
+          fileSize(file) === undefined ||
+          !(await putFromSpool(store, pack.pack, file, { signal, onProgress }, object))
+        ) {
           // It is brought from there at commit.
           if (context.catalog.holders(object).length > 0) continue;
           throw new HoldfastError(

@@ -13,14 +13,14 @@ import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
-import type { LastCheck } from './check-run.js';
 import { chooseArchiveBasis, planArchive } from './archive-basis.js';
+import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
-import { hasParents } from './snapshot.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
 import { sealedDeletions, sealedKey } from './sealed-deletions.js';
+import { hasParents } from './snapshot.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { spoolFiles, spoolFolders } from './threads/spool-files.js';
 

@@ -9,13 +9,13 @@ import { deletionLimit, parseDeletion } from '../repository/deletions.js';
 import { sha256Hex } from '../repository/hash.js';
 import { indexBytes, indexLimit } from '../repository/index-file.js';
 import {
+  archiveNameOf,
   deletionIdOf,
   deletionName,
   indexIdOf,
   indexName,
   newObjectId,
   packHashOf,
-  archiveNameOf,
   packName,
   snapshotIdOf,
 } from '../repository/layout.js';

@@ -7,7 +7,15 @@ import { pipeline } from 'node:stream/promises';
 import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
 import { indexBytes, indexLimit } from '../repository/index-file.js';
-import { archiveNameOf, deletionIdOf, indexIdOf, indexName, packHashOf, packName, pinIdOf } from '../repository/layout.js';
+import {
+  archiveNameOf,
+  deletionIdOf,
+  indexIdOf,
+  indexName,
+  packHashOf,
+  packName,
+  pinIdOf,
+} from '../repository/layout.js';
 import { parseRoot, rootBytes, rootHash } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
@@ -331,8 +339,7 @@ export async function fetchPack(
       meter,
       createWriteStream(scratch, { mode: 0o600, flush: true }),
     );
-    if (hash.digest('hex') !== pack)
-      throw new HoldfastError('IntegrityMismatch', `${from.name}: ${object} is damaged`);
+    if (hash.digest('hex') !== pack) throw new HoldfastError('IntegrityMismatch', `${from.name}: ${object} is damaged`);
     await use(scratch);
     return bytes;
   } finally {

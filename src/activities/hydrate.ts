@@ -198,7 +198,8 @@ export async function download(
   }
   if (later) throw later;
   const [some] = damaged;
-  if (!some) throw new HoldfastError('ObjectMissing', `no destination has ${object}: ${problems.join('; ')}`, {
+  if (!some)
+    throw new HoldfastError('ObjectMissing', `no destination has ${object}: ${problems.join('; ')}`, {
       hint: 'Add a destination that still has it, or restore an older snapshot.',
       retryable: false,
     });
@@ -222,6 +223,10 @@ async function fetchTo(
       done(null, part);
     },
   });
-  await pipeline(await store.destination.get(store.key(object), { signal }), meter, createWriteStream(file, { mode: 0o600 }));
+  await pipeline(
+    await store.destination.get(store.key(object), { signal }),
+    meter,
+    createWriteStream(file, { mode: 0o600 }),
+  );
   return hash.digest('hex');
 }

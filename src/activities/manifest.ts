@@ -124,7 +124,11 @@ async function parentManifest(context: RunContext, source: SourcePlan): Promise<
   const needs = readJson<string[]>(needsFile(context, root.id, source.name));
   if (!needs || !root.indexes.every((index) => context.begun.indexes.includes(index))) return undefined;
   // Its manifest's own packs may be gone, too.
-  if (!needs.every((pack) => !context.catalog.isMarked(pack) && context.catalog.holders(context.catalog.objectOf(pack)).length > 0))
+  if (
+    !needs.every(
+      (pack) => !context.catalog.isMarked(pack) && context.catalog.holders(context.catalog.objectOf(pack)).length > 0,
+    )
+  )
     return undefined;
   return {
     name: source.name,
@@ -203,7 +207,10 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   // What a differential archive builds on is to be wherever it is, also when all of it happens to be in itself.
   const base = begun.archive?.base === undefined ? [] : begun.indexes.flatMap((index) => catalog.packsOf(index));
   const needs = [
-    ...new Set([...record.sources.flatMap((source) => needsOf(context, record, source)), ...base.map(({ hash }) => hash)]),
+    ...new Set([
+      ...record.sources.flatMap((source) => needsOf(context, record, source)),
+      ...base.map(({ hash }) => hash),
+    ]),
   ];
   // A root names its indexes and nothing else: what they do not list could never be found again.
   const listed = new Set(indexes.flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash)));

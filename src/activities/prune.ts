@@ -2,14 +2,7 @@ import { existsSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
 import { checkClocks } from '../repository/clock.js';
 import type { DeletionRecord } from '../repository/deletions.js';
-import {
-  deletionIdOf,
-  deletionName,
-  indexIdOf,
-  indexName,
-  newObjectId,
-  snapshotIdOf,
-} from '../repository/layout.js';
+import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, snapshotIdOf } from '../repository/layout.js';
 import { findLive, type Liveness, missingIndex } from '../repository/liveness.js';
 import { PackReader } from '../repository/reader.js';
 import { planRepack } from '../repository/repack-plan.js';
@@ -283,7 +276,8 @@ async function deleteMarked(
   }
   for (const pack of record.packs) {
     if (live.packs.has(pack)) continue;
-    if ((await remove(catalog.objectOf(pack))) && catalog.holders(catalog.objectOf(pack)).length === 0) catalog.forgetPacks([pack]);
+    if ((await remove(catalog.objectOf(pack))) && catalog.holders(catalog.objectOf(pack)).length === 0)
+      catalog.forgetPacks([pack]);
   }
   if (left === 0) await putRecord(store, key, { ...record, done: now.toISOString() }, signal);
 }

@@ -110,7 +110,9 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
             detect: what.detect,
             parent: parent?.file,
             verify:
-              begun.allPresent && (begun.mode === 'incremental' || begun.archive !== undefined) && parent?.inScope === true
+              begun.allPresent &&
+              (begun.mode === 'incremental' || begun.archive !== undefined) &&
+              parent?.inScope === true
                 ? undefined
                 : { catalog: context.catalogFile, indexes: begun.indexes },
             reread: what.reread || begun.options.reread === true,

@@ -33,7 +33,9 @@ export function checkArchiveJob(name: string, job: JobConfig, config: Config, re
     source.type === 'files' ? source.paths.map((path) => ({ path, index })) : [],
   );
   for (const [at, one] of roots.entries()) {
-    const other = roots.slice(0, at).find(({ path, index }) => index !== one.index && relationOf(path, one.path) !== 'apart');
+    const other = roots
+      .slice(0, at)
+      .find(({ path, index }) => index !== one.index && relationOf(path, one.path) !== 'apart');
     if (other !== undefined) {
       report.problem(
         ['jobs', name, 'sources', one.index, 'paths'],

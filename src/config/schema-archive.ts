@@ -63,7 +63,10 @@ export function checkArchive(job: ArchiveJob, context: z.RefinementCtx): void {
     );
   }
   if (job.compression !== undefined) {
-    refuse(['compression'], 'is for repositories; with `format: archive` the archive’s `type` says how it is compressed');
+    refuse(
+      ['compression'],
+      'is for repositories; with `format: archive` the archive’s `type` says how it is compressed',
+    );
   }
   if (job.renewEvery !== undefined && mode !== 'differential') {
     refuse(['renewEvery'], 'needs `mode: differential` with `format: archive`: every archive of this job is full');

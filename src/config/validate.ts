@@ -1,5 +1,5 @@
-import { checkArchiveJob } from './archives.js';
 import { compilePatterns } from '../sources/files/patterns.js';
+import { checkArchiveJob } from './archives.js';
 import { cronInterval, cronRestrictsBothDays } from './cron.js';
 import type { Found } from './issues.js';
 import { valueAt } from './json-schema.js';

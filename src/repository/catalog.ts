@@ -142,7 +142,9 @@ export class Catalog {
             // An archive's chunks come in several lines.
             if (pack.name === undefined) continue;
           }
-          const no = row?.no ?? Number(addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain).lastInsertRowid);
+          const no =
+            row?.no ??
+            Number(addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain).lastInsertRowid);
           if (!row) list.run(index, no);
           for (const [id, at, length] of pack.chunks) {
             addChunk.run(Buffer.from(id, 'hex'), no, at, length);

@@ -295,12 +295,7 @@ export function sealingFile(key: RepositoryKey | undefined, target: string): Sea
   });
   const output = createWriteStream(target, { mode: 0o600, highWaterMark: frameLength });
   const written = key
-    ? pipeGently(
-        input,
-        encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream,
-        meter,
-        output,
-      )
+    ? pipeGently(input, encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream, meter, output)
     : pipeline(input, meter, output);
   // Told to whoever writes or ends.
   written.catch(() => undefined);

@@ -122,7 +122,9 @@ test('an archive that is made again after a kill is the same file', async () => 
   await backups.store(run);
   const [first] = archives('nas');
   const hash = (name: string): string =>
-    createHash('sha256').update(readFileSync(backups.objectPath(name, `archives/${first}`))).digest('hex');
+    createHash('sha256')
+      .update(readFileSync(backups.objectPath(name, `archives/${first}`)))
+      .digest('hex');
   const before = hash('nas');
   // As if the worker had died before it could answer, and the file had not come to one destination.
   rmSync(path.join(backups.spool(run), 'sealed', 'archive.json'));

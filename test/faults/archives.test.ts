@@ -110,6 +110,7 @@ it('an encrypted tar of files and a database opens with Python, zstd and tar', a
     archive: { type: 'tar.zst' as const, name: '{host}_{job}' },
   };
   await host.configure({ destinations, jobs: { tars: job } });
+  await host.up();
   expect(await host.json<RunDocument>(['backup', 'tars'])).toMatchObject({ status: 'succeeded', warnings: [] });
   const repository = join(arena.near, 'fault-host', 'tars');
   const file = join(repository, 'archives', 'fault-host_tars.tar.zst');

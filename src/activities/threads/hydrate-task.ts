@@ -43,7 +43,14 @@ export async function hydrateTask(task: HydrateTask): Promise<string | undefined
     const pack = sha256Hex(stored);
     writeFileSync(`${task.packs}/${pack}`, stored, { mode: 0o600 });
     const { places: chunks } = builder;
-    const listed = { pack, kind: 'data', generation: 'archive', size: stored.length, plain: tar.length, chunks } as const;
+    const listed = {
+      pack,
+      kind: 'data',
+      generation: 'archive',
+      size: stored.length,
+      plain: tar.length,
+      chunks,
+    } as const;
     catalog.addPacks(task.index, [listed]);
     builder.reset();
   };

@@ -1,9 +1,9 @@
 import { lstatSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { bootId } from '../../platform/boot.js';
+import { OwnChunks } from '../../repository/archive/own-chunks.js';
 import type { Catalog } from '../../repository/catalog.js';
 import type { Codec } from '../../repository/codec.js';
-import { OwnChunks } from '../../repository/archive/own-chunks.js';
 import { type Entry, entryLine, entryPath, entryPathBytes, parseEntry } from '../../repository/entry.js';
 import { readLines } from '../../repository/lines.js';
 import { type ManifestChunk, ManifestChunker } from '../../repository/manifest.js';

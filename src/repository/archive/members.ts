@@ -108,11 +108,19 @@ export class ArchiveMembers {
     const shown = path.toString();
     if (!abilities.types.has(entry.type)) {
       if (entry.type !== 'socket')
-        warn('NotInArchive', 'a zip file cannot hold devices and named pipes; restored by Holdfast they are there', shown);
+        warn(
+          'NotInArchive',
+          'a zip file cannot hold devices and named pipes; restored by Holdfast they are there',
+          shown,
+        );
       return undefined;
     }
     if (entry.xattrs && (!abilities.xattrs || entry.xattrs.some(([key, , as]) => as === 'base64' || key.includes('='))))
-      warn('XattrNotInArchive', 'this format cannot hold some extended attributes; restored by Holdfast they are there', shown);
+      warn(
+        'XattrNotInArchive',
+        'this format cannot hold some extended attributes; restored by Holdfast they are there',
+        shown,
+      );
     if (entry.type !== 'file') return { name, entry, size: 0, content: nothing };
     const chunks = (entry.chunks ?? []).map((id): PlannedChunk | undefined => {
       const place = own.place(id);
@@ -121,7 +129,8 @@ export class ArchiveMembers {
     const whole = chunks.filter((chunk) => chunk !== undefined);
     // Only its metadata changed: its content is in the full archive.
     if (whole.length < chunks.length && differential) return undefined;
-    if (whole.length < chunks.length || !placeChunks(entry, whole)) throw new HoldfastError('SpoolLost', `${shown} is not whole in the spool`);
+    if (whole.length < chunks.length || !placeChunks(entry, whole))
+      throw new HoldfastError('SpoolLost', `${shown} is not whole in the spool`);
     const first = entry.hardlink64 === undefined ? entry.hardlink : Buffer.from(entry.hardlink64, 'base64');
     const key = (first ?? path).toString('latin1');
     this.files++;
@@ -139,7 +148,11 @@ export class ArchiveMembers {
     const isOwn = within === undefined && (name === ownFolder || name.toString('latin1').startsWith(`${ownFolder}/`));
     if (isOwn) return this.unlike(name, path);
     if (typeof name === 'string' || abilitiesOf(format).rawNames) return name;
-    warn('NameNotInArchive', 'a zip file cannot hold names that are not UTF-8; restored by Holdfast they are right', path.toString());
+    warn(
+      'NameNotInArchive',
+      'a zip file cannot hold names that are not UTF-8; restored by Holdfast they are right',
+      path.toString(),
+    );
     return this.unlike(name, path);
   }
 
