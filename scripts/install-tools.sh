@@ -18,6 +18,7 @@ system() {
   command -v python3 >/dev/null || missing+=(python3)
   command -v getfattr >/dev/null || missing+=(attr)
   command -v zstd >/dev/null || missing+=(zstd)
+  command -v 7zz >/dev/null || missing+=(7zip)
   command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
   [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)

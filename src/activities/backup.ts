@@ -2,6 +2,7 @@ import { Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
 import { oneAtATime } from './alone.js';
+import { type ArchiveAnswer, makeArchive } from './archive.js';
 import { type AssessAnswer, type AssessRequest, assess } from './assess.js';
 import { signInput, verifyInput } from './auth.js';
 import { type CompressAnswer, compressBatch, encryptGroup, type UploadAnswer, uploadGroup } from './batch.js';
@@ -168,6 +169,10 @@ export function createBackupActivities(host: Host) {
         if (ref.group === 'manifest') await prepareObjects(context);
         return answer;
       });
+    },
+
+    async archive(ref: RunRef): Promise<ArchiveAnswer> {
+      return threaded(ref, 'archive', 'archive', (context, group) => makeArchive(context, group));
     },
 
     async upload(ref: RunRef & { group: string; destination: string }): Promise<UploadAnswer> {

@@ -3,7 +3,6 @@ import { type FileHandle, open, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
-import { packName } from '../repository/layout.js';
 import { allEnded } from './commit.js';
 import { syncFolder } from './durable.js';
 import { fileSize } from './files.js';
@@ -25,7 +24,9 @@ export interface CompressAnswer {
 export async function compressBatch(context: RunContext, batch: number, group: TaskGroup): Promise<CompressAnswer> {
   const plan = context.plan().batches[batch];
   if (!plan) throw new HoldfastError('SpoolLost', `the plan of ${context.run} has no batch ${batch}`);
-  await checkSpool(context, plan.bytes);
+  await (context.begun.archive === undefined
+    ? checkSpool(context, plan.bytes)
+    : checkArchiveSpool(context, plan.bytes));
   const results = await Promise.all(
     plan.lanes.map(async (lane, number) => {
       const done = laneDone(context, batch, number) ?? (await context.ahead.take(batch, number, group));
@@ -52,15 +53,18 @@ export async function laneTaskOf(context: RunContext, source: number, batch: num
     lane,
     bytes,
     generation: begun.generation,
-    codec: codecOf(job.compression),
+    // What an archive is made of is read once more, and then gone.
+    codec: begun.archive === undefined ? codecOf(job.compression) : { type: 'zstd' as const, level: 1 },
     catalog: context.catalogFile,
     filter: await context.host.filter(begun.job),
-    indexes: begun.indexes,
+    // An archive holds all that was read, whatever the full one has.
+    indexes: begun.archive === undefined ? begun.indexes : [],
     ownIndex: begun.ownIndex,
   };
 }
 
-export const codecOf = (compression: RunContext['job']['compression']) =>
+/** Without a word in the config, as of a job whose archives have a compression of their own, what repositories have. */
+export const codecOf = (compression: RunContext['job']['compression'] = { type: 'zstd', level: 3 }) =>
   compression.type === 'none' ? { type: 'none' as const, level: 0 } : compression;
 
 /** A lane's result, when an earlier attempt finished it and its packs are still there. */
@@ -112,6 +116,31 @@ async function checkSpool(context: RunContext, batchBytes: number): Promise<void
   }
 }
 
+/**
+ * An archive's content lies in the spool until the archive is made of it.
+ * @throws HoldfastError SpoolFull, for good where it is more than the spool may hold.
+ */
+async function checkArchiveSpool(context: RunContext, batchBytes: number): Promise<void> {
+  const { spool } = context.host.config;
+  const mb = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
+  const used = folderBytes(path.join(context.folder, 'plain'));
+  if (used > spool.max) {
+    throw new HoldfastError(
+      'SpoolFull',
+      `an archive is put together in the spool, which holds ${mb(used)} of this one; spool.max is ${mb(spool.max)}`,
+      { hint: 'Raise spool.max, or divide the sources between jobs.', retryable: false },
+    );
+  }
+  const { bavail, bsize } = await statfs(context.folder);
+  const need = Math.min(batchBytes, 256 * 1024 * 1024);
+  if (bavail * bsize >= need) return;
+  throw new HoldfastError(
+    'SpoolFull',
+    `the disk of the spool ${spool.path} has ${mb(bavail * bsize)} free, too few for the next batch`,
+    { hint: 'Free some space, or set spool.path to a larger disk; the run goes on by itself.', retryAfterMs: 5000 },
+  );
+}
+
 function folderBytes(folder: string): number {
   return readdirSync(folder).reduce((sum, name) => sum + (fileSize(path.join(folder, name)) ?? 0), 0);
 }
@@ -123,7 +152,7 @@ function folderBytes(folder: string): number {
 function freeStored(context: RunContext, bytes: number): void {
   const folder = path.join(context.folder, 'packs');
   const held = readdirSync(folder)
-    .filter((name) => /^[0-9a-f]{64}$/.test(name) && context.catalog.holders(packName(name)).length > 0)
+    .filter((name) => /^[0-9a-f]{64}$/.test(name) && context.catalog.holders(context.catalog.objectOf(name)).length > 0)
     .map((name) => ({ name, info: statSync(path.join(folder, name), { throwIfNoEntry: false }) }))
     .sort((a, b) => (b.info?.mtimeMs ?? 0) - (a.info?.mtimeMs ?? 0));
   let freed = 0;
@@ -188,8 +217,12 @@ export async function encryptGroup(
 }
 
 /** Not in the thread that wrote it, which would wait for the disk. Until the group's record is written a pack counts only until the next boot. */
-async function syncPack(context: RunContext, { pack }: SealedPack): Promise<void> {
-  const file = spoolFiles.pack(context.folder, pack);
+function syncPack(context: RunContext, { pack }: SealedPack): Promise<void> {
+  return syncFile(spoolFiles.pack(context.folder, pack));
+}
+
+/** @throws HoldfastError SpoolLost when the file is gone. */
+export async function syncFile(file: string): Promise<void> {
   let handle: FileHandle;
   try {
     handle = await open(file, 'r+');
@@ -232,11 +265,14 @@ export async function uploadGroup(
   const queue = [...packs];
   const worker = async (): Promise<void> => {
     for (let pack = queue.shift(); pack; pack = queue.shift()) {
-      const object = packName(pack.pack);
+      const object = context.catalog.objectOf(pack.pack);
       const there = !firstAttempt || present.has(object) ? (await store.stat(object, signal))?.size : undefined;
       if (there !== pack.size) {
         const file = spoolFiles.pack(context.folder, pack.pack);
-        if (fileSize(file) === undefined || !(await putFromSpool(store, pack.pack, file, { signal, onProgress }))) {
+        if (
+          fileSize(file) === undefined ||
+          !(await putFromSpool(store, pack.pack, file, { signal, onProgress }, object))
+        ) {
           // It is brought from there at commit.
           if (context.catalog.holders(object).length > 0) continue;
           throw new HoldfastError(
@@ -253,7 +289,7 @@ export async function uploadGroup(
   };
   await allEnded(Array.from({ length: Math.min(parallelUploads, packs.length) }, worker));
   for (const pack of packs) {
-    const holders = context.catalog.holders(packName(pack.pack));
+    const holders = context.catalog.holders(context.catalog.objectOf(pack.pack));
     if (context.job.destinations.every((other) => holders.includes(other))) {
       rmSync(spoolFiles.pack(context.folder, pack.pack), { force: true });
     }

@@ -7,18 +7,20 @@ import { secretless } from '../config/secrets.js';
 import { looksUnmounted } from '../destinations/local-mount.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { deletionIdOf, newObjectId, packName, snapshotIdOf } from '../repository/layout.js';
+import { deletionIdOf, newObjectId, snapshotIdOf } from '../repository/layout.js';
 import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
+import { chooseArchiveBasis, planArchive } from './archive-basis.js';
 import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { claimRepository, establishKey } from './key-setup.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
 import { sealedDeletions, sealedKey } from './sealed-deletions.js';
+import { hasParents } from './snapshot.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { spoolFiles, spoolFolders } from './threads/spool-files.js';
 
@@ -41,6 +43,8 @@ export type BeginAnswer =
       state: 'started';
       snapshot: string;
       mode: SnapshotMode;
+      /** The run makes one file of it all. */
+      archive?: boolean;
       minimumDestinations: number;
       destinations: { name: string; giveUpAfterMs: number; error?: string }[];
       retention: boolean;
@@ -79,7 +83,15 @@ export async function begin(host: Host, request: BeginRequest, signal: AbortSign
   writeJson(spoolFiles.config(folder), config, true);
   host.history.put(live.host, emptyDocument(run, input.job, request.startedAt, 'running'));
 
-  const begun = await decide(host, request, config, warnings, signal);
+  let begun = await decide(host, request, config, warnings, signal);
+  if (begun.archive?.base !== undefined && !(await hasParents(new RunContext(host, run, begun, config), signal))) {
+    warnings.push({
+      code: 'FullInstead',
+      message: `the list of what is in ${begun.archive.base.name} cannot be read, so this archive is a full one`,
+    });
+    const full = { ...request, input: { ...input, options: { ...input.options, full: true } } };
+    begun = await decide(host, full, config, warnings, signal);
+  }
   writeJson(spoolFiles.begun(folder), begun, true);
   return answer(new RunContext(host, run, begun, config));
 }
@@ -236,15 +248,20 @@ async function decide(
   const seq =
     Math.max(sealed.leastSeq, Number(catalog.get('seq') ?? 0), ...catalog.snapshots().map((row) => row.seq)) + 1;
   catalog.set('seq', String(seq));
-  const basis = chooseBasis(
-    catalog,
-    job,
-    sealed.startAnew ? { ...options, full: true } : options,
-    request.startedAt,
-    request.restart > 0,
-  );
+  const wanted = sealed.startAnew ? { ...options, full: true } : options;
+  const basis: Basis & { base?: SnapshotRow } =
+    job.format === 'archive'
+      ? chooseArchiveBasis(catalog, job, wanted, request.startedAt)
+      : chooseBasis(catalog, job, wanted, request.startedAt, request.restart > 0);
+  const archive = planArchive(catalog, config, jobName, job, { ...basis, startedAt: request.startedAt });
+  if (archive !== undefined && !archive.encrypted && config.encryption) {
+    const message = `the archive ${archive.name} is not encrypted: anyone who can read a destination can read it`;
+    warnings.push({ code: 'Unencrypted', message });
+  }
   const ownIndex = newObjectId();
-  if (basis.indexes.length > 0 || !options.full || request.restart > 0) adoptLeftovers(catalog, basis, ownIndex);
+  // An archive is whole or nothing: what a run that failed left is not taken up.
+  const adopts = archive === undefined && (basis.indexes.length > 0 || !options.full || request.restart > 0);
+  if (adopts) adoptLeftovers(catalog, basis, ownIndex);
   return {
     run: request.run,
     restart: request.restart,
@@ -262,9 +279,10 @@ async function decide(
     allPresent: basis.indexes.every((index) =>
       catalog
         .packsOf(index)
-        .every((pack) => catalog.holders(packName(pack.hash)).length > 0 && !catalog.isMarked(pack.hash)),
+        .every((pack) => catalog.holders(catalog.objectOf(pack.hash)).length > 0 && !catalog.isMarked(pack.hash)),
     ),
     parents: basis.parents,
+    ...(archive === undefined ? {} : { archive }),
     keyFile,
     destinations: job.destinations.map((name) => {
       const failure = failures.get(name);
@@ -289,7 +307,7 @@ function noteSealed(catalog: Catalog, listed: readonly SyncResult[]): { leastSeq
   return { leastSeq: hasRoots ? Math.floor(Date.now() / 1000) : 0, startAnew };
 }
 
-interface Basis {
+export interface Basis {
   mode: SnapshotMode;
   generation: string;
   /** When the generation began. */
@@ -306,7 +324,8 @@ function chooseBasis(
   startedAt: string,
   again: boolean,
 ): Basis {
-  const rows = catalog.snapshots();
+  // What is in an archive no repository snapshot can refer to.
+  const rows = catalog.snapshots().filter(({ root }) => root.archive === undefined);
   const wanted: SnapshotMode = options.full ? 'full' : options.differential ? 'differential' : job.mode;
   const newest = rows[0]?.root;
   const latest: Root | undefined =
@@ -362,7 +381,7 @@ function adoptLeftovers(catalog: Catalog, basis: Basis, ownIndex: string): void 
       const there =
         pack.generation === basis.generation &&
         !catalog.isMarked(pack.hash) &&
-        catalog.holders(packName(pack.hash)).length > 0;
+        catalog.holders(catalog.objectOf(pack.hash)).length > 0;
       (there ? kept : gone).push(pack.hash);
     }
     catalog.listPacks(ownIndex, kept);
@@ -384,6 +403,7 @@ function answer(context: RunContext): BeginAnswer {
     state: 'started',
     snapshot: begun.snapshot,
     mode: begun.mode,
+    ...(begun.archive === undefined ? {} : { archive: true }),
     minimumDestinations: job.minimumDestinations,
     destinations: begun.destinations.map(({ name, error }) => ({
       name,

@@ -1,7 +1,7 @@
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { indexLimit, parseIndex } from '../repository/index-file.js';
-import { indexName, packHashOf, packName, snapshotIdOf } from '../repository/layout.js';
+import { indexName, snapshotIdOf } from '../repository/layout.js';
 import { findLive, type Liveness, liveChunks } from '../repository/liveness.js';
 import { PackReader } from '../repository/reader.js';
 import { rootHash, rootLimit } from '../repository/root.js';
@@ -75,7 +75,7 @@ export async function inspect(
     if (!objects.has(indexName(index))) add('missing', indexName(index), `${name}: ${indexName(index)} is missing`);
   }
   for (const [object, size] of objects) {
-    const pack = packHashOf(object);
+    const pack = catalog.packAt(object);
     const known = pack === undefined ? undefined : catalog.packSizes([pack]).get(pack);
     if (pack === undefined || known === undefined || known === size || catalog.isMarked(pack)) continue;
     add('size', object, `${name}: ${object} has ${size} bytes instead of ${known}`, {
@@ -83,9 +83,10 @@ export async function inspect(
     });
   }
   for (const pack of live.packs.keys()) {
-    if (objects.has(packName(pack))) continue;
+    const object = catalog.objectOf(pack);
+    if (objects.has(object)) continue;
     const chunks = liveChunks(catalog, pack).map(([id]) => id);
-    add('missing', packName(pack), `${name}: ${packName(pack)} is missing`, { chunks });
+    add('missing', object, `${name}: ${object} is missing`, { chunks });
   }
   if (live.unresolved.length > 0) {
     const [first] = live.unresolved;
@@ -108,8 +109,8 @@ export async function inspect(
     signal,
     add,
   );
-  const packs = [...objects].filter(([object]) => packHashOf(object) !== undefined);
-  const unneeded = packs.filter(([object]) => !live.packs.has(packHashOf(object) ?? ''));
+  const packs = [...objects].filter(([object]) => catalog.packAt(object) !== undefined);
+  const unneeded = packs.filter(([object]) => !live.packs.has(catalog.packAt(object) ?? ''));
   const destination: CheckDestination = {
     name,
     error: null,
@@ -173,7 +174,7 @@ export function choosePacks(
   const verified = catalog.verified(name);
   const packs = [...objects]
     .flatMap(([object, size]) => {
-      const pack = packHashOf(object);
+      const pack = catalog.packAt(object);
       return pack === undefined || catalog.isMarked(pack) ? [] : [{ pack, size, at: verified.get(pack) ?? 0 }];
     })
     .sort((a, b) => a.at - b.at || (a.pack < b.pack ? -1 : 1));

@@ -9,6 +9,7 @@ import { deletionLimit, parseDeletion } from '../repository/deletions.js';
 import { sha256Hex } from '../repository/hash.js';
 import { indexBytes, indexLimit } from '../repository/index-file.js';
 import {
+  archiveNameOf,
   deletionIdOf,
   deletionName,
   indexIdOf,
@@ -63,7 +64,8 @@ export async function repairAll(
   const bench: Bench = { host, input, folder, repository, catalog, key, signal, onProgress };
   const repairs: Repairs = {};
   // What hangs together first: roots and indexes tell which packs are needed.
-  const order = (finding: RawFinding): number => (packHashOf(finding.object) === undefined ? 0 : 1);
+  const isPack = (object: string): boolean => packHashOf(object) !== undefined || archiveNameOf(object) !== undefined;
+  const order = (finding: RawFinding): number => (isPack(finding.object) ? 1 : 0);
   for (const finding of [...findings].sort((a, b) => order(a) - order(b))) {
     const store = repository.stores.find(({ name }) => name === finding.destination);
     try {
@@ -114,7 +116,7 @@ async function repairOne(bench: Bench, store: Store | undefined, finding: RawFin
   const snapshot = snapshotIdOf(object);
   if (snapshot !== undefined) return repairRoot(bench, store, snapshot, object);
   if (deletionIdOf(object) !== undefined) return repairDeletion(bench, store, object);
-  const pack = packHashOf(object);
+  const pack = bench.catalog.packAt(object);
   if (pack !== undefined)
     return (await copyPack(bench, store, pack)) ?? (await rereadPack(bench, store, finding, pack));
   return undefined;

@@ -1,18 +1,21 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { findJob } from '../config/load.js';
-import { HoldfastError } from '../errors.js';
+import { type ErrorCode, HoldfastError } from '../errors.js';
 import { affectedEntries } from '../repository/affected.js';
-import { packName } from '../repository/layout.js';
+import type { Catalog } from '../repository/catalog.js';
+import { archiveNameOf } from '../repository/layout.js';
 import { chainGaps } from '../repository/rollback.js';
 import type { CheckDestination, CheckDocument, CheckInput, Finding } from '../workflows/care-types.js';
 import type { Warning } from '../workflows/types.js';
 import { choosePacks, inspect, type RawFinding, readerOf } from './check-inspect.js';
 import { type Repairs, repairAll } from './check-repair.js';
 import type { Host } from './host.js';
+import { download } from './hydrate.js';
 import { takeJobLock } from './job-lock.js';
 import { openRepository } from './open-repository.js';
 import { packSlots } from './pack-slots.js';
+import type { RestoreRepository } from './restore-run.js';
 import { runFolder } from './run-context.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { TaskGroup } from './threads/pool.js';
@@ -36,6 +39,9 @@ interface Listed {
   todo: Record<string, string[]>;
   warnings: Warning[];
 }
+
+/** Failures that say nothing of what was read. */
+const secretCodes: ReadonlySet<ErrorCode> = new Set(['SecretMissing', 'PassphraseWrong', 'PrivateKeyNeeded']);
 
 type ReadLine = { destination: string; pack: string; bytes: number; at: number; finding?: RawFinding };
 
@@ -163,25 +169,48 @@ export async function checkRead(
   const queue = wanted
     .slice(slice.slice * slicePacks, (slice.slice + 1) * slicePacks)
     .filter((pack) => !done.has(pack));
-  const { catalog, stores, key } = await openRepository(host, input.job, { sync: false, destination, signal });
+  const repository = await openRepository(host, input.job, { sync: false, destination, signal });
+  const { catalog, stores, key } = repository;
   const reader = readerOf(catalog, stores, key, signal);
   const tasks = new TaskGroup(signal);
   const sum = { packs: 0, bytes: 0 };
+  const readArchive = async (
+    opened: RestoreRepository,
+    pack: string,
+    name: string,
+  ): Promise<{ message: string; chunks: string[] } | undefined> => {
+    const file = path.join(folder, `archive-${destination}-${pack}`);
+    try {
+      const damage = await download(opened, pack, file, signal, onProgress);
+      const password = await opened.archivePassword?.();
+      const task = { file, name, pack, key, password, catalog: host.catalogFile(input.job) };
+      const problem = await tasks.run('verifyArchiveTask', task);
+      const [message] = damage;
+      return message === undefined ? problem : { message, chunks: problem?.chunks ?? [] };
+    } finally {
+      rmSync(file, { force: true });
+    }
+  };
   const readOne = async (pack: string): Promise<void> => {
     const size = catalog.packSizes([pack]).get(pack) ?? 0;
     let problem: { message: string; chunks: string[] } | undefined;
     try {
-      problem = await packSlots.with(async (memory) => {
-        const stored = await reader.fetch(pack, memory);
-        onProgress(stored.length);
-        return tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored });
-      });
+      const archive = archiveNameOf(catalog.objectOf(pack));
+      problem =
+        archive !== undefined
+          ? await readArchive(repository, pack, archive)
+          : await packSlots.with(async (memory) => {
+              const stored = await reader.fetch(pack, memory);
+              onProgress(stored.length);
+              return tasks.run('verifyTask', { catalog: host.catalogFile(input.job), key, pack, stored });
+            });
     } catch (error) {
-      if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled') throw error;
+      const isSecret = error instanceof HoldfastError && secretCodes.has(error.code);
+      if (!(error instanceof HoldfastError) || error.retryable || error.code === 'Cancelled' || isSecret) throw error;
       // Pruned meanwhile.
-      if (error.code === 'ObjectMissing' && !catalog.holders(packName(pack)).includes(destination)) return;
+      if (error.code === 'ObjectMissing' && !catalog.holders(catalog.objectOf(pack)).includes(destination)) return;
       const what = error.code === 'ObjectMissing' ? 'missing' : 'damaged';
-      const message = `${destination}: ${packName(pack)} is ${what}`;
+      const message = `${destination}: ${catalog.objectOf(pack)} is ${what}`;
       problem = { message, chunks: (catalog.indexPack(pack)?.chunks ?? []).map(([id]) => id) };
     }
     const at = Date.now();
@@ -191,7 +220,7 @@ export async function checkRead(
     const line: ReadLine = { destination, pack, bytes: size, at };
     if (problem) {
       const { message, chunks } = problem;
-      line.finding = { destination, kind: 'damaged', object: packName(pack), message, chunks, snapshots: [] };
+      line.finding = { destination, kind: 'damaged', object: catalog.objectOf(pack), message, chunks, snapshots: [] };
     }
     appendFileSync(files.read(folder), `${JSON.stringify(line)}\n`, { mode: 0o600 });
     sum.packs++;
@@ -319,7 +348,7 @@ export async function checkFinish(
     return {
       ...destination,
       read: { packs: own.length, bytes: own.reduce((sum, { bytes }) => sum + bytes, 0) },
-      oldestRead: oldestRead(catalog.verified(destination.name), catalog.presence(destination.name)),
+      oldestRead: oldestRead(catalog, destination.name),
     };
   });
   const open = findings.filter(({ repaired }) => repaired === undefined);
@@ -369,11 +398,12 @@ function bounded(findings: readonly Finding[]): Finding[] {
   return kept.slice(0, maxFindings);
 }
 
-function oldestRead(verified: ReadonlyMap<string, number>, presence: ReadonlyMap<string, number>): string | null {
+function oldestRead(catalog: Catalog, destination: string): string | null {
+  const verified = catalog.verified(destination);
   let oldest = Number.POSITIVE_INFINITY;
-  for (const name of presence.keys()) {
-    if (!name.startsWith('packs/')) continue;
-    oldest = Math.min(oldest, verified.get(name.slice(name.lastIndexOf('/') + 1)) ?? 0);
+  for (const name of catalog.presence(destination).keys()) {
+    const pack = catalog.packAt(name);
+    if (pack !== undefined) oldest = Math.min(oldest, verified.get(pack) ?? 0);
   }
   return oldest > 0 && oldest < Number.POSITIVE_INFINITY ? new Date(oldest).toISOString() : null;
 }

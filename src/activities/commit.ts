@@ -7,8 +7,16 @@ import { pipeline } from 'node:stream/promises';
 import { HoldfastError } from '../errors.js';
 import type { Catalog } from '../repository/catalog.js';
 import { indexBytes, indexLimit } from '../repository/index-file.js';
-import { deletionIdOf, indexIdOf, indexName, packHashOf, packName, pinIdOf } from '../repository/layout.js';
-import { parseRoot } from '../repository/root.js';
+import {
+  archiveNameOf,
+  deletionIdOf,
+  indexIdOf,
+  indexName,
+  packHashOf,
+  packName,
+  pinIdOf,
+} from '../repository/layout.js';
+import { parseRoot, rootBytes, rootHash } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
@@ -83,6 +91,7 @@ export async function commitRun(
     signal,
     onProgress,
   );
+  await bringBase(context, store, key, signal);
   if (prepared.index) {
     await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
     context.catalog.addPresence(
@@ -108,6 +117,24 @@ export async function commitRun(
   // The snapshot is there: nothing about the space makes it less so.
   const warnings = await watchSpace(context, store, signal).catch(() => []);
   return warnings.length === 0 ? answer : { ...answer, warnings };
+}
+
+/** Lists the full snapshot that a differential archive builds on at a destination that has missed it. */
+async function bringBase(
+  context: RunContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const base = context.begun.archive?.base;
+  const row = base && context.catalog.snapshot(base.snapshot);
+  if (!row || (await store.stat(row.name, signal))) return;
+  const json = rootBytes(row.root);
+  // Of a root that is not what it was nothing good comes.
+  if (rootHash(json) !== row.sha256) return;
+  const bytes = await sealMeta(key, 'snapshot', row.name, json);
+  await store.destination.put(store.key(row.name), { bytes }, { retain: true, signal });
+  context.catalog.addPresence(store.name, row.name, bytes.length);
 }
 
 async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {
@@ -152,14 +179,14 @@ export async function supply(
   const sizes = catalog.packSizes(packs);
   const missing = packs.filter((pack) => {
     const size = sizes.get(pack);
-    return size === undefined || listed.get(packName(pack)) !== size;
+    return size === undefined || listed.get(catalog.objectOf(pack)) !== size;
   });
   const worker = async (): Promise<void> => {
     for (let pack = missing.shift(); pack !== undefined; pack = missing.shift()) {
       signal.throwIfAborted();
       const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
       onProgress(0, bytes);
-      catalog.addPresence(store.name, packName(pack), bytes);
+      catalog.addPresence(store.name, catalog.objectOf(pack), bytes);
       answer.healed++;
       answer.healedBytes += bytes;
     }
@@ -189,6 +216,7 @@ export async function allEnded(work: readonly Promise<void>[]): Promise<void> {
 
 const isData = (name: string): boolean =>
   packHashOf(name) !== undefined ||
+  archiveNameOf(name) !== undefined ||
   indexIdOf(name) !== undefined ||
   pinIdOf(name) !== undefined ||
   name.startsWith('snapshots/');
@@ -251,20 +279,21 @@ async function heal(
   onProgress: SendProgress,
 ): Promise<number> {
   const local = suppliers.spoolFile(pack);
-  if (local !== undefined && (await putFromSpool(store, pack, local, { signal, onProgress })))
+  const object = catalog.objectOf(pack);
+  if (local !== undefined && (await putFromSpool(store, pack, local, { signal, onProgress }, object)))
     return catalog.packSizes([pack]).get(pack) ?? fileSize(local) ?? 0;
   let failure: unknown;
   for (const other of suppliers.others) {
     const scratch = path.join(suppliers.scratch, `.heal-${store.name}-${pack}`);
     try {
-      const put = (file: string): Promise<void> => store.putPack(pack, file, { signal, onProgress });
-      return await fetchPack(other, pack, scratch, put, { signal, onProgress });
+      const put = (file: string): Promise<void> => store.putPack(pack, file, { signal, onProgress }, object);
+      return await fetchPack(other, pack, scratch, put, { signal, onProgress, object });
     } catch (error) {
       signal.throwIfAborted();
       const code = error instanceof HoldfastError ? error.code : undefined;
       // Where it is missing or damaged, trying again does not help; reading the sources again does.
       if (code !== 'ObjectMissing' && code !== 'IntegrityMismatch') failure ??= error;
-      if (code === 'ObjectMissing') catalog.dropPresence(other.name, packName(pack));
+      if (code === 'ObjectMissing') catalog.dropPresence(other.name, catalog.objectOf(pack));
     }
   }
   throw (
@@ -286,9 +315,14 @@ export async function fetchPack(
   pack: string,
   scratch: string,
   use: (file: string) => Promise<void>,
-  options: { signal: AbortSignal; onProgress?: SendProgress },
+  options: {
+    signal: AbortSignal;
+    onProgress?: SendProgress;
+    /** Where it is, for a pack that has a name of its own. */
+    object?: string;
+  },
 ): Promise<number> {
-  const { signal, onProgress } = options;
+  const { signal, onProgress, object = packName(pack) } = options;
   try {
     const hash = createHash('sha256');
     let bytes = 0;
@@ -301,12 +335,11 @@ export async function fetchPack(
       },
     });
     await pipeline(
-      await from.destination.get(from.key(packName(pack)), { signal }),
+      await from.destination.get(from.key(object), { signal }),
       meter,
       createWriteStream(scratch, { mode: 0o600, flush: true }),
     );
-    if (hash.digest('hex') !== pack)
-      throw new HoldfastError('IntegrityMismatch', `${from.name}: pack ${pack} is damaged`);
+    if (hash.digest('hex') !== pack) throw new HoldfastError('IntegrityMismatch', `${from.name}: ${object} is damaged`);
     await use(scratch);
     return bytes;
   } finally {

@@ -6,7 +6,7 @@ import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { type DeletionRecord, deletionLimit } from '../repository/deletions.js';
 import { indexLimit } from '../repository/index-file.js';
 import type { KeyFile } from '../repository/keys.js';
-import { deletionName, indexName, packName } from '../repository/layout.js';
+import { deletionName, indexName } from '../repository/layout.js';
 import { rootLimit } from '../repository/root.js';
 import { type ObjectKind, openBytes, type RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
@@ -70,14 +70,15 @@ export async function copyMissing(
       signal.throwIfAborted();
       try {
         const hash = pack;
+        const object = catalog.objectOf(hash);
         const bytes = await fetchPack(
           from,
           hash,
           path.join(scratch, hash),
-          (file) => to.putPack(hash, file, { signal }),
-          { signal },
+          (file) => to.putPack(hash, file, { signal }, object),
+          { signal, object },
         );
-        catalog.addPresence(to.name, packName(pack), bytes);
+        catalog.addPresence(to.name, object, bytes);
         counts.packs++;
         counts.bytes += bytes;
         onPack(bytes);
@@ -85,7 +86,7 @@ export async function copyMissing(
         const code = error instanceof HoldfastError ? error.code : undefined;
         if (code !== 'ObjectMissing' && code !== 'IntegrityMismatch') throw error;
         if (counts.damaged.length < maxDamaged)
-          counts.damaged.push({ name: packName(pack), message: messageOf(error) });
+          counts.damaged.push({ name: catalog.objectOf(pack), message: messageOf(error) });
       }
     }
   };
@@ -203,7 +204,7 @@ async function open(host: Host, { job, from, to }: CopyInput, signal: AbortSigna
 function packsOf({ catalog, target, rows }: Sides): { needed: string[]; missing: string[] } {
   const needed = [...new Set(rows.flatMap((row) => packsOfRow(catalog, row)))];
   const sizes = catalog.packSizes(needed);
-  return { needed, missing: needed.filter((pack) => target.objects.get(packName(pack)) !== sizes.get(pack)) };
+  return { needed, missing: needed.filter((pack) => target.objects.get(catalog.objectOf(pack)) !== sizes.get(pack)) };
 }
 
 const packsOfRow = (catalog: Catalog, row: SnapshotRow): string[] =>
@@ -217,7 +218,7 @@ const marksAny = (record: DeletionRecord, live: ReadonlySet<string>): boolean =>
 
 function holdsAll(catalog: Catalog, target: SyncResult, index: string): boolean {
   const packs = catalog.packsOf(index);
-  return packs.length > 0 && packs.every(({ hash, size }) => target.objects.get(packName(hash)) === size);
+  return packs.length > 0 && packs.every(({ hash, size }) => target.objects.get(catalog.objectOf(hash)) === size);
 }
 
 /** Copies an index, record or root as its bytes are, once they have turned out to be what their name says. */

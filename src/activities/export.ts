@@ -77,6 +77,11 @@ export async function writeArchive(
   const { catalog, stores, key } = repository;
   for (const { code, message } of repository.warnings) warn(tally, code, message);
   const { id, root } = resolveSnapshot(catalog, input.snapshot);
+  if (root.archive !== undefined) {
+    throw new HoldfastError('UsageInvalid', `snapshot ${id} is an archive already: archives/${root.archive.name}`, {
+      hint: 'Copy that file from a destination, or restore the snapshot.',
+    });
+  }
   const reading: PackReaderOptions = {
     key,
     stores,

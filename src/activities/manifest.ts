@@ -4,11 +4,12 @@ import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { indexPackLine } from '../repository/index-file.js';
-import { indexName, packName, snapshotName } from '../repository/layout.js';
+import { indexName, snapshotName } from '../repository/layout.js';
 import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
+import { rootArchive } from './archive.js';
 import { codecOf } from './batch.js';
 import { removeDumps } from './dump.js';
 import { dumpedPaths } from './dump-state.js';
@@ -63,6 +64,11 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
   if (known?.packs.every((pack) => isThere(context, pack, known.boot))) return answerOf(context, known);
   const plan = context.plan();
   const record: ManifestRecord = { boot: bootId(), packs: [], sources: [] };
+  const archive = context.begun.archive !== undefined;
+  if (archive) {
+    const lanes = plan.batches.flatMap((batch, number) => batch.lanes.map((_, lane) => ({ batch: number, lane })));
+    await group.run('ownChunksTask', { run: context.folder, lanes });
+  }
   for (const [number, source] of plan.sources.entries()) {
     if (!source.walk) continue;
     const same = source.walk.identical ? await parentManifest(context, source) : undefined;
@@ -89,6 +95,7 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
       catalog: context.catalogFile,
       indexes: context.begun.indexes,
       ownIndex: context.begun.ownIndex,
+      archive,
     });
     record.packs.push(...packs);
     record.sources.push({ name: source.name, ...merged });
@@ -98,7 +105,8 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
 }
 
 async function answerOf(context: RunContext, record: ManifestRecord): Promise<MergeAnswer> {
-  if (record.packs.length === 0) await prepareObjects(context);
+  // An archive is yet to be made of what the manifests list.
+  if (record.packs.length === 0 && context.begun.archive === undefined) await prepareObjects(context);
   const unreadable = record.sources.flatMap(({ problems }) => problems).filter(isUnreadable).length;
   return { packs: record.packs.length, unreadable };
 }
@@ -116,7 +124,11 @@ async function parentManifest(context: RunContext, source: SourcePlan): Promise<
   const needs = readJson<string[]>(needsFile(context, root.id, source.name));
   if (!needs || !root.indexes.every((index) => context.begun.indexes.includes(index))) return undefined;
   // Its manifest's own packs may be gone, too.
-  if (!needs.every((pack) => !context.catalog.isMarked(pack) && context.catalog.holders(packName(pack)).length > 0))
+  if (
+    !needs.every(
+      (pack) => !context.catalog.isMarked(pack) && context.catalog.holders(context.catalog.objectOf(pack)).length > 0,
+    )
+  )
     return undefined;
   return {
     name: source.name,
@@ -192,7 +204,14 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     const sealed = await sealMeta(key, 'index', indexName(begun.ownIndex), Buffer.concat(lines));
     writeDurable(spoolFiles.object(context.folder, 'index'), sealed);
   }
-  const needs = [...new Set(record.sources.flatMap((source) => needsOf(context, record, source)))];
+  // What a differential archive builds on is to be wherever it is, also when all of it happens to be in itself.
+  const base = begun.archive?.base === undefined ? [] : begun.indexes.flatMap((index) => catalog.packsOf(index));
+  const needs = [
+    ...new Set([
+      ...record.sources.flatMap((source) => needsOf(context, record, source)),
+      ...base.map(({ hash }) => hash),
+    ]),
+  ];
   // A root names its indexes and nothing else: what they do not list could never be found again.
   const listed = new Set(indexes.flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash)));
   const lost = needs.find((pack) => !listed.has(pack));
@@ -221,6 +240,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     };
   });
   const newest = catalog.snapshots()[0];
+  const archive = rootArchive(context);
   const { destinations, ...config } = { ...context.job, host: begun.host };
   const root: Root = {
     format: 1,
@@ -239,6 +259,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     ...(begun.began === undefined ? {} : { began: begun.began }),
     added: own.reduce((sum, pack) => sum + pack.size, 0),
     indexes,
+    ...(archive === undefined ? {} : { archive }),
     complete: plan.sources.every((source) => source.error === undefined) && unreadable === 0,
     files: sources.reduce((sum, source) => sum + source.files, 0),
     bytes: sources.reduce((sum, source) => sum + source.bytes, 0),
@@ -267,10 +288,10 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   return prepared;
 }
 
-/** A pack's line of the index: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */
+/** A pack's line of the index, an archive's lines: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */
 function indexLine(context: RunContext, hash: string): string {
   try {
-    return readFileSync(spoolFiles.indexLine(context.folder, hash), 'utf8');
+    return readFileSync(spoolFiles.indexLine(context.folder, hash), 'utf8').trimEnd();
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }
@@ -304,11 +325,14 @@ function needsOf(context: RunContext, record: ManifestRecord, source: SourceMani
   }
   // Sealing keeps the order of the packs.
   const own = sealed.filter((_, at) => record.packs[at]?.name.startsWith(`m${number}-`)).map(({ pack }) => pack);
-  return [...source.needs, ...own];
+  const archive = rootArchive(context);
+  return [...source.needs, ...own, ...(archive === undefined ? [] : [archive.pack])];
 }
 
 /** Keeps this snapshot's manifests for the next run to compare with, and drops those no run will ask for. */
 export async function keepManifests(context: RunContext): Promise<void> {
+  // The next differential archive is compared with the full one, too.
+  if (context.begun.archive?.base !== undefined) return;
   const record = readJson<ManifestRecord>(spoolFiles.manifestResult(context.folder));
   if (!record) return;
   const folder = context.host.manifestFolder(context.begun.job);

@@ -6,6 +6,7 @@ import type { RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
+import { archivePassword as passwordOf } from './archive.js';
 import type { Host } from './host.js';
 import { stateKeyFile } from './key-file.js';
 import type { RestoreRepository } from './restore-run.js';
@@ -120,7 +121,9 @@ export async function openRepository(
     const message = `the key file is an older one (revision ${file.revision}, and ${expected} was in use): somebody put it back`;
     warnings.push({ code: 'RepositoryRolledBack', message });
   }
-  return { catalog, stores, key, warnings, synced, unread };
+  const archivePassword = async (): Promise<string | undefined> =>
+    host.config.jobs[job]?.archive?.password === undefined ? undefined : passwordOf(host, job);
+  return { catalog, stores, key, warnings, archivePassword, synced, unread };
 }
 
 /**

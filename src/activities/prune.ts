@@ -2,16 +2,7 @@ import { existsSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
 import { checkClocks } from '../repository/clock.js';
 import type { DeletionRecord } from '../repository/deletions.js';
-import {
-  deletionIdOf,
-  deletionName,
-  indexIdOf,
-  indexName,
-  newObjectId,
-  packHashOf,
-  packName,
-  snapshotIdOf,
-} from '../repository/layout.js';
+import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, snapshotIdOf } from '../repository/layout.js';
 import { findLive, type Liveness, missingIndex } from '../repository/liveness.js';
 import { PackReader } from '../repository/reader.js';
 import { planRepack } from '../repository/repack-plan.js';
@@ -244,7 +235,7 @@ async function unneeded(
   // Packs that no index lists may be on their way to a destination that missed a snapshot.
   const isOwing = host.history.debtors().some(([job]) => job === jobName);
   const inIndexes = new Set(isOwing ? indexes.flatMap((index) => catalog.packsOf(index).map((pack) => pack.hash)) : []);
-  const packs = listed.flatMap((name) => packHashOf(name) ?? []).filter((pack) => !isOwing || inIndexes.has(pack));
+  const packs = listed.flatMap((name) => catalog.packAt(name) ?? []).filter((pack) => !isOwing || inIndexes.has(pack));
   return {
     packs: packs.filter((pack) => !live.packs.has(pack) && !marked.has(pack)),
     indexes: indexes.filter((index) => !live.indexes.has(index) && !marked.has(index)),
@@ -285,7 +276,8 @@ async function deleteMarked(
   }
   for (const pack of record.packs) {
     if (live.packs.has(pack)) continue;
-    if ((await remove(packName(pack))) && catalog.holders(packName(pack)).length === 0) catalog.forgetPacks([pack]);
+    if ((await remove(catalog.objectOf(pack))) && catalog.holders(catalog.objectOf(pack)).length === 0)
+      catalog.forgetPacks([pack]);
   }
   if (left === 0) await putRecord(store, key, { ...record, done: now.toISOString() }, signal);
 }

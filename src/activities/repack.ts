@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { DestinationConfig, JobConfig } from '../config/schema.js';
 import type { Catalog } from '../repository/catalog.js';
-import { indexBytes, type PackKind } from '../repository/index-file.js';
+import { indexBytes } from '../repository/index-file.js';
 import { indexName, newObjectId, packName } from '../repository/layout.js';
 import { liveChunks } from '../repository/liveness.js';
 import type { PackReader } from '../repository/reader.js';
@@ -54,7 +54,7 @@ export async function repackGroup(
   mkdirSync(scratch, { recursive: true, mode: 0o700 });
   const filter = await host.filter(context.jobName);
   const written: string[] = [];
-  for (const kind of ['data', 'manifest'] as PackKind[]) {
+  for (const kind of ['data', 'manifest'] as const) {
     for (let at = 0; at < group.merge[kind].length; at += batchSize) {
       const sources = [];
       for (const pack of group.merge[kind].slice(at, at + batchSize)) {

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { SafeRoot } from '../platform/restore-fs.js';
-import type { Catalog } from '../repository/catalog.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { packName } from '../repository/layout.js';
 import { type PackProblem, PackReader, scopeOf } from '../repository/reader.js';
 import { checkSpace, joinPlans, partsFor } from '../repository/restore/join-plans.js';
@@ -27,6 +27,7 @@ import type { Store } from '../repository/store.js';
 import { dumpPath } from '../sources/dump-paths.js';
 import type { RestoreDocument, RestoreInput } from '../workflows/restore-types.js';
 import type { Warning } from '../workflows/types.js';
+import { openHydrated, withContent } from './hydrate.js';
 import { packSlots } from './pack-slots.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import type { TaskGroup } from './threads/pool.js';
@@ -40,6 +41,10 @@ export interface RestoreRepository {
   key: RepositoryKey | undefined;
   /** Destinations that did not answer, damaged indexes and the like. */
   warnings: readonly Warning[];
+  /** A pack's local copy, asked first; it need not exist. */
+  local?: (pack: string) => string;
+  /** The password of the job's zip files, where the config has one. */
+  archivePassword?: () => Promise<string | undefined>;
 }
 
 /** Runs tasks in worker threads; in tests, in place. */
@@ -89,7 +94,7 @@ export async function planStep(
   repository: RestoreRepository,
   patient: boolean,
 ): Promise<RestorePlanAnswer> {
-  const { input, scratch, tasks } = step;
+  const { input, scratch } = step;
   const { catalog } = repository;
   mkdirSync(path.join(scratch, 'manifest'), { recursive: true, mode: 0o700 });
   if (!path.isAbsolute(input.target)) {
@@ -99,7 +104,26 @@ export async function planStep(
   for (const { code, message } of repository.warnings) warn(early, code, message);
   const known = readJson<RestorePlan>(planFiles.plan(scratch));
   const snapshot = known?.snapshot ?? chooseSnapshot(catalog, input, early);
-  const about = { catalog: catalog.file, snapshot, paths: input.paths };
+  const row = rowOf(catalog, snapshot);
+  const warnOf = (code: string, message: string): void => warn(early, code, message);
+  const here = await withContent({ ...step, warn: warnOf }, repository, row, input.paths);
+  try {
+    return await planFrom(step, here, patient, snapshot, known, early);
+  } finally {
+    if (here !== repository) here.catalog.close();
+  }
+}
+
+async function planFrom(
+  step: RestoreStep,
+  repository: RestoreRepository,
+  patient: boolean,
+  snapshot: string,
+  known: RestorePlan | undefined,
+  early: Tally,
+): Promise<RestorePlanAnswer> {
+  const { input, scratch, tasks } = step;
+  const about = { catalog: repository.catalog.file, snapshot, paths: input.paths };
   if (!known) {
     const reader = readerOf(step, repository, early);
     const bad = new Set<string>();
@@ -180,9 +204,11 @@ async function planAll(step: RestoreStep, { catalog, key }: RestoreRepository, s
   return plan;
 }
 
-function rootOf(catalog: Catalog, snapshot: string): Root {
+const rootOf = (catalog: Catalog, snapshot: string): Root => rowOf(catalog, snapshot).root;
+
+function rowOf(catalog: Catalog, snapshot: string): SnapshotRow {
   const row = catalog.snapshot(snapshot);
-  if (row) return row.root;
+  if (row) return row;
   throw new HoldfastError('SnapshotUnknown', `snapshot ${snapshot} is not in the catalog`);
 }
 
@@ -208,6 +234,7 @@ export async function packsStep(
   attempt: { retry: boolean; patient: boolean },
 ): Promise<RestoreCounts> {
   const { scratch, slice } = step;
+  const here = openHydrated(scratch, repository);
   const plan = planOf(scratch);
   const count = sliceCount(plan.packs.length);
   const journal = planFiles.journal(scratch, slice);
@@ -224,7 +251,7 @@ export async function packsStep(
 
   const one = async (number: number): Promise<void> => {
     const noticed = newTally();
-    const result = await restorePack(step, repository, plan, number, attempt, noticed);
+    const result = await restorePack(step, here, plan, number, attempt, noticed);
     addTally(result.tally, noticed);
     appendFileSync(journal, `${JSON.stringify({ boot: bootId(), number, result } satisfies JournalLine)}\n`, {
       mode: 0o600,
@@ -239,6 +266,7 @@ export async function packsStep(
   };
   const workers = Array.from({ length: Math.min(count === 1 ? inFlight + 1 : inFlight, queue.length) }, worker);
   const ended = await Promise.allSettled(workers);
+  if (here !== repository) here.catalog.close();
   const failed = ended.find((end) => end.status === 'rejected');
   if (failed) throw failed.reason;
   return { restored: tally.restored, skipped: tally.skipped, failed: tally.failed, bytes: tally.bytes };
@@ -303,9 +331,10 @@ function isLost(error: unknown, patient: boolean): boolean {
   return !patient && error.code.startsWith('Destination');
 }
 
-function readerOf(step: RestoreStep, { catalog, stores, key }: RestoreRepository, noticed: Tally): PackReader {
+function readerOf(step: RestoreStep, { catalog, stores, key, local }: RestoreRepository, noticed: Tally): PackReader {
   return new PackReader({
     key,
+    ...(local === undefined ? {} : { local }),
     stores,
     signal: step.signal,
     holders: (name) => catalog.holders(name),

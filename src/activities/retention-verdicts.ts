@@ -26,6 +26,7 @@ export function retentionVerdicts(
       pinned: root.pinned === true || catalog.isPinned(root.id),
       mode: root.mode,
       generation: root.generation,
+      ...(root.archive?.base === undefined ? {} : { base: root.archive.base.snapshot }),
     }));
   return [
     ...ahead.map(({ id }) => ({ id, reasons: ['dated in the future'] })),

@@ -3,6 +3,7 @@ import type { Config, DestinationConfig, JobConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import type { Catalog } from '../repository/catalog.js';
+import type { ArchiveFormat } from '../repository/export/member.js';
 import type { KeyFile } from '../repository/keys.js';
 import type { SnapshotMode } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
@@ -14,6 +15,16 @@ import { ReadAhead } from './read-ahead.js';
 import { readJson } from './threads/line-writer.js';
 import { type BatchPlan, spoolFiles } from './threads/spool-files.js';
 import type { WalkResult } from './threads/walk-task.js';
+
+/** The archive that a run is to make. */
+export interface BegunArchive {
+  /** In `archives/`; no other archive has it. */
+  name: string;
+  type: ArchiveFormat;
+  encrypted: boolean;
+  /** Of a differential one: the full one that it builds on. */
+  base?: { snapshot: string; name: string };
+}
 
 /** What `begin` decided; durable in the spool. */
 export interface Begun {
@@ -38,6 +49,8 @@ export interface Begun {
   allPresent: boolean;
   /** Per source: the snapshot its files are compared with. */
   parents: Record<string, string>;
+  /** Of jobs with `format: archive`. */
+  archive?: BegunArchive;
   keyFile: KeyFile;
   /** Destinations that answered, or why not. */
   destinations: { name: string; error?: string }[];

@@ -110,7 +110,9 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
             detect: what.detect,
             parent: parent?.file,
             verify:
-              begun.allPresent && begun.mode === 'incremental' && parent?.inScope === true
+              begun.allPresent &&
+              (begun.mode === 'incremental' || begun.archive !== undefined) &&
+              parent?.inScope === true
                 ? undefined
                 : { catalog: context.catalogFile, indexes: begun.indexes },
             reread: what.reread || begun.options.reread === true,
@@ -183,6 +185,13 @@ function walked(context: RunContext, source: SourceConfig, number: number): Walk
 
 /** On a host that can't read what it wrote, a manifest that is not kept here is as good as lost. */
 const parentIsLost: ReadonlySet<ErrorCode> = new Set(['IntegrityMismatch', 'ObjectMissing', 'PrivateKeyNeeded']);
+
+/** Whether the manifest of each source that is compared with an earlier snapshot can be had. */
+export async function hasParents(context: RunContext, signal: AbortSignal): Promise<boolean> {
+  for (const source of Object.keys(context.begun.parents))
+    if ((await parentOf(context, source, signal)) === undefined) return false;
+  return true;
+}
 
 async function parentOf(
   context: RunContext,

@@ -16,9 +16,11 @@ export async function putFromSpool(
   pack: string,
   file: string,
   options: { signal?: AbortSignal; onProgress?: (bytes: number) => void },
+  /** Where it goes, for a pack that has a name of its own. */
+  object?: string,
 ): Promise<boolean> {
   try {
-    await store.putPack(pack, file, options);
+    await store.putPack(pack, file, options, object);
     return true;
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;

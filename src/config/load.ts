@@ -105,6 +105,16 @@ export function findJob(config: Config, name: string): JobConfig {
   );
 }
 
+/**
+ * The job, for what only repositories can do.
+ * @throws HoldfastError JobUnknown, UsageInvalid.
+ */
+export function findRepositoryJob(config: Config, name: string, what: string, hint: string): JobConfig {
+  const job = findJob(config, name);
+  if (job.format === 'repository') return job;
+  throw new HoldfastError('UsageInvalid', `${what}; the job '${name}' has \`format: archive\``, { hint });
+}
+
 /** Whether no Temporal is configured, so that the embedded server serves. */
 export function usesEmbeddedServer({ temporal }: Config): boolean {
   return temporal?.address === undefined && temporal?.profile === undefined;

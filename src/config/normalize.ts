@@ -35,6 +35,8 @@ function normalizeJob(job: ParsedConfig['jobs'][string]): JobConfig {
   const { schedule, sources, check, drill, ...rest } = job;
   return {
     ...rest,
+    mode: job.mode ?? (job.format === 'archive' ? 'full' : 'incremental'),
+    ...(job.format === 'archive' ? {} : { compression: job.compression ?? { type: 'zstd', level: 3 } }),
     sources: nameSources(sources),
     ...(schedule === undefined ? {} : { schedule: normalizeSchedule(schedule) }),
     ...(check === undefined ? {} : { check: { ...normalizeSchedule(check), readAllWithin: check.readAllWithin } }),

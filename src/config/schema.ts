@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { cronProblem, splitCron } from './cron.js';
 import { duration, name, path, plainText, secret, size, text } from './fields.js';
+import { archiveSchema, checkArchive } from './schema-archive.js';
 import { destinationSchema } from './schema-destinations.js';
 import { checkDrill, drillFields } from './schema-drill.js';
 import { encryptionSchema } from './schema-encryption.js';
@@ -193,16 +194,23 @@ const jobSchema = z
       .union([cronScheduleSchema, everyScheduleSchema])
       .optional()
       .describe('When to run. Left out: by hand only.'),
+    format: z
+      .enum(['repository', 'archive'])
+      .prefault('repository')
+      .describe(
+        'repository: deduplicated, every snapshot restorable by itself. archive: one file per run, such as site-2026-11-22.zip, that any tool opens.',
+      ),
+    archive: archiveSchema.optional(),
     mode: z
       .enum(['incremental', 'differential', 'full'])
-      .prefault('incremental')
+      .optional()
       .describe(
-        'incremental: only what no earlier snapshot of the generation has; differential: what the last full one has not; full: everything, always.',
+        'incremental: only what no earlier snapshot of the generation has; differential: what the last full one has not; full: everything, always. Default: incremental; with `format: archive` full.',
       ),
     renewEvery: duration()
       .optional()
       .describe('Start a new generation, with a full snapshot, once the current one is this old, such as 30d.'),
-    compression: compressionSchema.prefault({ type: 'zstd' }).describe('How packs are compressed.'),
+    compression: compressionSchema.optional().describe('How packs are compressed. Default: zstd, level 3.'),
     retention: retentionSchema.optional(),
     onAnomaly: z
       .enum(['warn', 'hold'])
@@ -218,6 +226,7 @@ const jobSchema = z
       .describe('Names of notifiers; the log is always written.'),
     expect: expectSchema,
   })
+  .superRefine(checkArchive)
   .describe('What to back up, where to and when.');
 
 /** Named things need one at least, except notifiers. */
@@ -280,6 +289,9 @@ export type SqliteSourceConfig = Omit<ParsedSource<'sqlite'>, 'path'> & { name: 
 export type MysqlSourceConfig = ParsedSource<'mysql'> & { name: string };
 export type DatabaseSourceConfig = PostgresSourceConfig | MysqlSourceConfig | SqliteSourceConfig;
 export type SourceConfig = FilesSourceConfig | DatabaseSourceConfig;
+export type CompressionConfig = NonNullable<ParsedJob['compression']>;
+export type ArchiveConfig = NonNullable<ParsedJob['archive']>;
+export type BackupMode = NonNullable<ParsedJob['mode']>;
 /** Times in milliseconds; `cron` never carries a CRON_TZ prefix. */
 export type CronSchedule = { cron: string; timezone: string; jitter: number; catchupWindow?: number };
 export type EverySchedule = { every: number; jitter: number; catchupWindow?: number };
@@ -289,7 +301,10 @@ export type CheckConfig = ScheduleConfig & { readAllWithin: number };
 /** A schedule of drills; `sample` in percent, time-outs in milliseconds. */
 export type DrillConfig = ScheduleConfig & Pick<NonNullable<ParsedJob['drill']>, 'sample' | 'databases' | 'assert'>;
 export type DrillAssert = DrillConfig['assert'][number];
-export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check' | 'drill'> & {
+export type JobConfig = Omit<ParsedJob, 'sources' | 'schedule' | 'check' | 'drill' | 'mode' | 'compression'> & {
+  mode: BackupMode;
+  /** Absent with `format: archive` alone. */
+  compression?: CompressionConfig;
   sources: SourceConfig[];
   schedule?: ScheduleConfig;
   check?: CheckConfig;

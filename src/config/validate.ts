@@ -1,4 +1,5 @@
 import { compilePatterns } from '../sources/files/patterns.js';
+import { checkArchiveJob } from './archives.js';
 import { cronInterval, cronRestrictsBothDays } from './cron.js';
 import type { Found } from './issues.js';
 import { valueAt } from './json-schema.js';
@@ -77,6 +78,7 @@ export function validate(config: Config): Findings {
       );
     lower.set(name.toLowerCase(), name);
     checkJob(name, job, config, report);
+    checkArchiveJob(name, job, config, report);
   }
   return { problems, warnings };
 }

@@ -1,7 +1,8 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { signInput } from '../activities/auth.js';
 import { History } from '../activities/history.js';
-import { findJob } from '../config/load.js';
+import { findJob, findRepositoryJob } from '../config/load.js';
+import type { Config } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import { type BackupInput, type BackupOptions, backupIdPrefix, controlQueue } from '../workflows/types.js';
 import { isRunning } from './executions.js';
@@ -17,6 +18,16 @@ export interface StartedRun {
   joined: boolean;
 }
 
+/** @throws HoldfastError `JobUnknown`, `UsageInvalid` for options that make no sense for the job. */
+export function checkBackup(config: Config, job: string, options: BackupOptions): void {
+  if (options.reread !== true) {
+    findJob(config, job);
+    return;
+  }
+  const hint = '--full makes an archive of everything.';
+  findRepositoryJob(config, job, '--reread reads every file and stores what a repository lacks', hint);
+}
+
 /**
  * Starts a backup of one job from the current config, or joins the one that waits behind the active run.
  *
@@ -24,7 +35,7 @@ export interface StartedRun {
  */
 export async function startBackup(session: Session, job: string, options: BackupOptions = {}): Promise<StartedRun> {
   const { config, hash } = session.loaded;
-  findJob(config, job);
+  checkBackup(config, job, options);
   const busy = await busyRun(session, job);
   if (busy?.queued !== undefined) return { run: busy.queued, job, status: 'queued', joined: true };
 

@@ -7,7 +7,8 @@ import { History } from '../activities/history.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
 import { prunePlan } from '../activities/prune-run.js';
-import { findJob, type LoadedConfig } from '../config/load.js';
+import { findJob, findRepositoryJob, type LoadedConfig } from '../config/load.js';
+import type { Config } from '../config/schema.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import {
   type CheckDocument,
@@ -68,13 +69,19 @@ export function scheduledCheck({ config }: LoadedConfig, job: string): [CheckInp
   return [{ ...fields, sig: signInput(config.state, 'check', fields) }];
 }
 
+/** @throws HoldfastError `JobUnknown`, `UsageInvalid` for a job whose snapshots are archives. */
+export function checkDrill(config: Config, job: string): void {
+  const hint = `'holdfast check ${job} --read-data' reads every file in its archives; 'holdfast restore' tries one.`;
+  findRepositoryJob(config, job, 'a drill restores a sample of a snapshot, and an archive is read as a whole', hint);
+}
+
 /** Starts a drill of one job; returns its id. */
 export async function startDrill(
   session: Session,
   options: Omit<DrillInput, 'host' | 'sig' | 'scheduled'>,
 ): Promise<string> {
   const { config } = session.loaded;
-  findJob(config, options.job);
+  checkDrill(config, options.job);
   const fields = { host: config.host, ...options };
   const input: DrillInput = { ...fields, sig: signInput(config.state, 'drill', fields) };
   return start(session, 'drill', options.job, drillIdPrefix(config.host, options.job), input);

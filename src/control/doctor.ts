@@ -315,7 +315,8 @@ function spaceCheck(title: string, { free, total }: { free: number; total: numbe
 }
 
 async function zstdCheck(config: Config): Promise<Check[]> {
-  if (!Object.values(config.jobs).some((job) => job.compression.type === 'zstd')) return [];
+  if (!Object.values(config.jobs).some((job) => job.compression?.type !== 'gzip' && job.compression?.type !== 'none'))
+    return [];
   return guarded('zstd', async () => {
     const { compress, decompress } = await import('../repository/codec.js');
     const sample = Buffer.alloc(1000, 'holdfast');

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
-import { findJob } from '../config/load.js';
+import { findRepositoryJob } from '../config/load.js';
+import type { Config } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import { type Lock, tryExclusive } from '../worker/locks.js';
 import { type ExportDocument, type ExportInput, exportIdPrefix, partialOf } from '../workflows/export-types.js';
@@ -27,6 +28,12 @@ export interface ExportOptions extends Pick<PrivateOptions<RestoreUpdate>, 'inte
 
 const endMs = 20_000;
 
+/** @throws HoldfastError `JobUnknown`, `UsageInvalid` for a job whose snapshots are archives already. */
+export function checkExport(config: Config, job: string): void {
+  const hint = `Its archives lie in HOST/${job}/archives at its destinations; 'holdfast snapshots ${job}' names them.`;
+  findRepositoryJob(config, job, 'export makes an archive of a snapshot in a repository', hint);
+}
+
 /**
  * Exports in this process's own worker, on a queue of its own.
  *
@@ -38,7 +45,7 @@ export async function exportSnapshot(
   request: ExportRequest,
   options: ExportOptions,
 ): Promise<ExportDocument> {
-  findJob(session.loaded.config, request.job);
+  checkExport(session.loaded.config, request.job);
   const lock = request.file === '-' ? undefined : lockFile(session, request.file);
   try {
     const { startPrivateWorker } = await import('../worker/private.js');

@@ -5,7 +5,7 @@ import type { Catalog } from '../repository/catalog.js';
 import { type ListedEntry, snapshotEntries } from '../repository/entries.js';
 import type { Entry, EntryType } from '../repository/entry.js';
 import { isWithin, type PackReader } from '../repository/reader.js';
-import type { Root, SnapshotMode } from '../repository/root.js';
+import type { Root, RootArchive, SnapshotMode } from '../repository/root.js';
 
 export { resolveSnapshot } from '../repository/snapshots.js';
 
@@ -25,6 +25,8 @@ export interface SnapshotDocument {
   /** Destinations that hold its root, as last listed. */
   destinations: string[];
   pinned: boolean;
+  /** Of jobs with `format: archive`: the file's name in `archives/`, and the full one's that a differential one builds on. */
+  archive?: { name: string; base?: string };
 }
 
 /** Every snapshot in the catalog, newest first. */
@@ -40,8 +42,14 @@ export function listSnapshots(catalog: Catalog): SnapshotDocument[] {
     added: root.added ?? null,
     destinations: catalog.holders(name),
     pinned: root.pinned === true || catalog.isPinned(root.id),
+    ...(root.archive === undefined ? {} : { archive: archiveOf(root.archive) }),
   }));
 }
+
+const archiveOf = ({ name, base }: RootArchive): SnapshotDocument['archive'] => ({
+  name,
+  ...(base === undefined ? {} : { base: base.name }),
+});
 
 /** A catalog with the means to read what its snapshots name. */
 export interface Browser {

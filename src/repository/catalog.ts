@@ -4,7 +4,7 @@ import Database from 'better-sqlite3';
 import type { ChunkFilter } from './chunk-filter.js';
 import type { DeletionRecord } from './deletions.js';
 import type { IndexPack, PackKind } from './index-file.js';
-import { indexName, pinName } from './layout.js';
+import { archiveNameOf, archiveObject, indexName, packHashOf, packName, pinName } from './layout.js';
 import type { Root } from './root.js';
 
 /** A chunk's place: which pack (stored bytes' SHA-256), where in its tar, how long. */
@@ -47,6 +47,7 @@ const schema = `
   CREATE TABLE IF NOT EXISTS packs (
     no INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, generation TEXT NOT NULL,
     size INTEGER NOT NULL, plain INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS archives (pack TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS index_packs (idx TEXT NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (idx, pack)) WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS index_packs_pack ON index_packs (pack);
   CREATE TABLE IF NOT EXISTS chunks (
@@ -79,6 +80,7 @@ export class Catalog {
   filter: ChunkFilter | undefined;
   private readonly findNumbers: Database.Statement<[Buffer], number>;
   private readonly findChunk: Database.Statement<[Buffer], { pack: number; at: number; length: number }>;
+  private readonly findName: Database.Statement<[string], string>;
   private readonly findPack: Database.Statement<[number], PackRow>;
 
   constructor(readonly file: string) {
@@ -88,6 +90,7 @@ export class Catalog {
     this.db.pragma('synchronous = NORMAL');
     this.db.exec(schema);
     this.findChunk = this.db.prepare('SELECT pack, at, length FROM chunks WHERE id = ?');
+    this.findName = this.db.prepare<[string], string>('SELECT name FROM archives WHERE pack = ?').pluck();
     this.findNumbers = this.db.prepare<[Buffer], number>('SELECT pack FROM chunks WHERE id = ?').pluck();
     this.findPack = this.db.prepare('SELECT no, hash, kind, generation, size, plain FROM packs WHERE no = ?');
   }
@@ -107,7 +110,7 @@ export class Catalog {
   /** Forgets what came from the repository, but not what each destination held: that tells a rollback. */
   clearForRebuild(): void {
     this.db.exec(
-      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; ' +
+      'DELETE FROM meta; DELETE FROM packs; DELETE FROM archives; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; ' +
         'DELETE FROM marks; DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM refs;',
     );
   }
@@ -115,7 +118,7 @@ export class Catalog {
   /** Forgets everything that came from the repository. */
   clear(): void {
     this.db.exec(
-      'DELETE FROM meta; DELETE FROM packs; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks; ' +
+      'DELETE FROM meta; DELETE FROM packs; DELETE FROM archives; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks; ' +
         'DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM gone; DELETE FROM refs; DELETE FROM verified;',
     );
   }
@@ -127,18 +130,22 @@ export class Catalog {
     const list = this.db.prepare('INSERT OR IGNORE INTO index_packs VALUES (?, ?)');
     const supersede = this.db.prepare('INSERT OR IGNORE INTO supersedes VALUES (?, ?)');
     const addChunk = this.db.prepare('INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)');
+    const addName = this.db.prepare('INSERT OR REPLACE INTO archives VALUES (?, ?)');
     this.db
       .transaction(() => {
         for (const pack of packs) {
           for (const old of pack.supersedes ?? []) supersede.run(old, index);
           const row = known.get(pack.pack);
+          if (pack.name !== undefined) addName.run(pack.pack, pack.name);
           if (row) {
             list.run(index, row.no);
-            continue;
+            // An archive's chunks come in several lines.
+            if (pack.name === undefined) continue;
           }
-          const { lastInsertRowid } = addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain);
-          const no = Number(lastInsertRowid);
-          list.run(index, no);
+          const no =
+            row?.no ??
+            Number(addPack.run(pack.pack, pack.kind, pack.generation, pack.size, pack.plain).lastInsertRowid);
+          if (!row) list.run(index, no);
           for (const [id, at, length] of pack.chunks) {
             addChunk.run(Buffer.from(id, 'hex'), no, at, length);
             this.filter?.add(id);
@@ -174,6 +181,7 @@ export class Catalog {
     this.db
       .transaction(() => {
         for (const hash of hashes) {
+          this.db.prepare('DELETE FROM archives WHERE pack = ?').run(hash);
           const no = this.packNumber(hash);
           if (no === undefined) continue;
           for (const table of ['index_packs', 'chunks']) this.db.prepare(`DELETE FROM ${table} WHERE pack = ?`).run(no);
@@ -243,6 +251,19 @@ export class Catalog {
     return this.db.prepare<[string], number>('SELECT no FROM packs WHERE hash = ?').pluck().get(hash);
   }
 
+  /** The object that is the pack: an archive has a name of its own. */
+  objectOf(pack: string): string {
+    const name = this.findName.get(pack);
+    return name === undefined ? packName(pack) : archiveObject(name);
+  }
+
+  /** The pack that an object is; undefined for an archive that no index names, and for what is no pack. */
+  packAt(object: string): string | undefined {
+    const name = archiveNameOf(object);
+    if (name === undefined) return packHashOf(object);
+    return this.db.prepare<[string], string>('SELECT pack FROM archives WHERE name = ?').pluck().get(name);
+  }
+
   indexes(): string[] {
     return this.db
       .prepare<[], { idx: string }>('SELECT DISTINCT idx FROM index_packs')
@@ -261,9 +282,11 @@ export class Catalog {
         'SELECT id, at, length FROM chunks WHERE pack = ? ORDER BY at',
       )
       .all(row.no);
+    const name = this.findName.get(hash);
     return {
       pack: row.hash,
       kind: row.kind,
+      ...(name === undefined ? {} : { name }),
       generation: row.generation,
       size: row.size,
       plain: row.plain,

@@ -15,13 +15,14 @@ interface ZstdZlib {
     options: { params: Record<number, number>; pledgedSrcSize?: number; chunkSize?: number },
   ): Buffer;
   zstdDecompressSync(data: Uint8Array, options: { maxOutputLength: number }): Buffer;
+  createZstdDecompress(): Transform;
   createZstdCompress(options: { params: Record<number, number> }): Transform;
   constants: { ZSTD_c_compressionLevel: number; ZSTD_c_checksumFlag: number };
 }
 interface ZstdNapi {
   compress(data: Uint8Array, params: { compressionLevel: number; checksumFlag?: boolean }): Buffer;
   CompressStream: new (params: { compressionLevel: number; checksumFlag: boolean }) => Transform;
-  DecompressStream: new () => NodeJS.ReadWriteStream;
+  DecompressStream: new () => Transform;
 }
 interface ZstdBinding {
   CCtx: new () => { compress(dst: Uint8Array, src: Uint8Array, level: number): number };
@@ -73,6 +74,12 @@ export function compressStream({ type, level }: Codec & { type: 'zstd' | 'gzip' 
   if (!hasNodeZstd) return new (zstdNapi().CompressStream)({ compressionLevel: level, checksumFlag: true });
   const z = nodeZstd();
   return z.createZstdCompress({ params: { [z.constants.ZSTD_c_compressionLevel]: level } });
+}
+
+/** Decompresses a stream that `compressStream` wrote; it ends in an error where that is damaged. */
+export function decompressStream(type: 'zstd' | 'gzip'): Transform {
+  if (type === 'gzip') return zlib.createGunzip();
+  return hasNodeZstd ? nodeZstd().createZstdDecompress() : new (zstdNapi().DecompressStream)();
 }
 
 let context: InstanceType<ZstdBinding['CCtx']> | undefined;

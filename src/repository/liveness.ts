@@ -1,7 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises';
 import type { Catalog } from './catalog.js';
 import { parseEntry } from './entry.js';
-import { indexName, packName } from './layout.js';
+import { indexName } from './layout.js';
 import { splitLines } from './lines.js';
 import type { PackReader } from './reader.js';
 import type { Root } from './root.js';
@@ -140,7 +140,7 @@ function* idsOf(refs: Buffer): Generator<string> {
   for (let at = 0; at + idBytes <= refs.length; at += idBytes) yield refs.toString('hex', at, at + idBytes);
 }
 
-const isStored = (catalog: Catalog, pack: string): boolean => catalog.holders(packName(pack)).length > 0;
+const isStored = (catalog: Catalog, pack: string): boolean => catalog.holders(catalog.objectOf(pack)).length > 0;
 
 /** The indexes of one root: those its chunks are to resolve in, and all that may. */
 class RootScope {

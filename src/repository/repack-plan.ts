@@ -20,7 +20,7 @@ export interface RepackGroup {
   /** Packs that the new index lists as they are. */
   keep: string[];
   /** Packs whose needed chunks go into new packs, by kind. */
-  merge: Record<PackKind, string[]>;
+  merge: Record<'data' | 'manifest', string[]>;
 }
 
 interface Candidate {
@@ -71,7 +71,7 @@ export function planRepack(catalog: Catalog, live: Liveness): RepackGroup[] {
     if (chosen.size === 0 && indexes.length < mergeCount) continue;
     const merge: RepackGroup['merge'] = { data: [], manifest: [] };
     for (const candidate of candidates) {
-      if (chosen.has(candidate)) merge[candidate.kind].push(candidate.pack);
+      if (chosen.has(candidate) && candidate.kind !== 'archive') merge[candidate.kind].push(candidate.pack);
       else keep.push(candidate.pack);
     }
     if (keep.length + chosen.size > 0) plans.push({ generation, indexes, keep, merge });
@@ -79,7 +79,8 @@ export function planRepack(catalog: Catalog, live: Liveness): RepackGroup[] {
   return plans;
 }
 
-function worth(all: readonly Candidate[], kind: PackKind): Candidate[] {
+/** An archive is never written anew. */
+function worth(all: readonly Candidate[], kind: 'data' | 'manifest'): Candidate[] {
   const packs = all.filter((candidate) => candidate.kind === kind);
   const small = packs.filter(({ live }) => live < smallPackBytes);
   const half = packs.filter(({ live, content }) => live < content * halfEmpty);

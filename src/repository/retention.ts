@@ -20,6 +20,8 @@ export interface RetainedSnapshot {
   pinned: boolean;
   mode?: SnapshotMode;
   generation?: string;
+  /** The snapshot whose archive this one's builds on. */
+  base?: string;
 }
 
 /** Why a snapshot stays; no reason means that it goes. */
@@ -109,5 +111,9 @@ export function applyRetention(
     snapshot.generation === base?.generation &&
     (reasons.get(snapshot.id)?.length ?? 0) > 0;
   if (base && newestFirst.some(isBase)) keep(base.id, 'differential snapshots build on it');
+  for (const { id, base: needed } of newestFirst) {
+    if (needed === undefined || reasons.get(id)?.length === 0 || reasons.get(needed)?.length !== 0) continue;
+    keep(needed, 'a differential archive builds on it');
+  }
   return newestFirst.map(({ id }) => ({ id, reasons: reasons.get(id) ?? [] }));
 }

@@ -1,5 +1,7 @@
 import { HoldfastError } from '../errors.js';
+import { type ArchiveFormat, archiveFormats } from './export/member.js';
 import { sha256Hex } from './hash.js';
+import { archiveNameOf, archiveObject } from './layout.js';
 import { parseUntrusted } from './untrusted-json.js';
 
 export type SnapshotMode = 'full' | 'differential' | 'incremental';
@@ -26,6 +28,22 @@ export interface SourceResult {
   manifest: ManifestPart[];
 }
 
+/** The archive that holds a snapshot's content, where that is not in packs. */
+export interface RootArchive {
+  /** SHA-256 of the stored file, hex: the pack that the indexes list it as. */
+  pack: string;
+  /** In `archives/`. */
+  name: string;
+  type: ArchiveFormat;
+  encrypted: boolean;
+  /** Stored bytes. */
+  size: number;
+  /** Of a differential archive: the snapshot and name of the full one that it builds on. */
+  base?: { snapshot: string; name: string };
+  /** Paths that the full one has and this snapshot has not. */
+  deleted: number;
+}
+
 /** A snapshot's root: the record that makes it exist. */
 export interface Root {
   format: 1;
@@ -49,6 +67,8 @@ export interface Root {
   added?: number;
   /** Ids of the indexes in which this snapshot's chunks resolve, and only there. */
   indexes: string[];
+  /** Of jobs with `format: archive`. */
+  archive?: RootArchive;
   complete: boolean;
   files: number;
   bytes: number;
@@ -68,6 +88,24 @@ const id16 = /^[0-9a-f]{16}$/;
 const hex64 = /^[0-9a-f]{64}$/;
 
 const isCount = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value >= 0;
+
+function isArchive(archive: unknown): archive is RootArchive {
+  if (typeof archive !== 'object' || archive === null) return false;
+  const { pack, name, type, encrypted, size, base, deleted } = archive as Partial<RootArchive>;
+  const isName = (value: unknown): boolean =>
+    typeof value === 'string' && archiveNameOf(archiveObject(value)) === value;
+  return (
+    typeof pack === 'string' &&
+    hex64.test(pack) &&
+    isName(name) &&
+    archiveFormats.some((known) => known === type) &&
+    typeof encrypted === 'boolean' &&
+    isCount(size) &&
+    isCount(deleted) &&
+    (base === undefined ||
+      (typeof base === 'object' && typeof base?.snapshot === 'string' && id16.test(base.snapshot) && isName(base.name)))
+  );
+}
 
 /**
  * Parses a root and checks every field readers rely on.
@@ -94,6 +132,7 @@ export function parseRoot(json: Buffer, name: string): Root {
   if (!Array.isArray(root.indexes) || !root.indexes.every((id) => typeof id === 'string' && id16.test(id))) {
     throw bad('has bad indexes');
   }
+  if (root.archive !== undefined && !isArchive(root.archive)) throw bad('has a bad archive');
   if (typeof root.complete !== 'boolean') throw bad('does not say whether it is complete');
   if (root.keyRevision !== undefined && !isCount(root.keyRevision)) throw bad('has a bad keyRevision');
   for (const key of ['files', 'bytes'] as const) if (!isCount(root[key])) throw bad(`has bad ${key}`);

@@ -1,5 +1,4 @@
 import type { Catalog, ChunkLocation } from './catalog.js';
-import { packName } from './layout.js';
 
 /** Answers where chunks may be taken from, within the indexes of one snapshot. */
 export class Scope {
@@ -38,7 +37,7 @@ export class Scope {
       if (hash !== undefined) places.push({ pack: hash, offset: at, length });
     }
     if (places.length < 2) return places;
-    const isStored = ({ pack }: ChunkLocation): boolean => this.catalog.holders(packName(pack)).length > 0;
+    const isStored = ({ pack }: ChunkLocation): boolean => this.catalog.holders(this.catalog.objectOf(pack)).length > 0;
     return [...places.filter(isStored), ...places.filter((place) => !isStored(place))];
   }
 
@@ -52,7 +51,7 @@ export class Scope {
       listed.length > 0 &&
       (!this.stored ||
         (this.own !== undefined && listed.includes(this.own)) ||
-        (!this.catalog.isMarked(row.hash) && this.catalog.holders(packName(row.hash)).length > 0));
+        (!this.catalog.isMarked(row.hash) && this.catalog.holders(this.catalog.objectOf(row.hash)).length > 0));
     const hash = fine ? row.hash : undefined;
     this.allowed.set(no, hash);
     return hash;

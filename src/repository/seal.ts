@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { createRequire } from 'node:module';
-import { Readable, Transform, type Writable } from 'node:stream';
+import { PassThrough, Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
-import { HoldfastError } from '../errors.js';
+import { errnoOf, HoldfastError } from '../errors.js';
 import { messageLength } from './message-length.js';
 import { keepOwn, readOwn } from './own-objects.js';
 
@@ -155,10 +156,7 @@ export async function openBytes(
   if (!canRead(key)) {
     const own = await readOwn(key, stored);
     if (own) return own;
-    throw new HoldfastError('PrivateKeyNeeded', `${name} can only be read with the private key`, {
-      key: 'encryption.privateKey',
-      hint: 'Give --identity FILE, or set encryption.privateKey, on a machine that may read the backups.',
-    });
+    throw privateKeyNeeded(name);
   }
   const expected = contextOf(key.repository, kind, name);
   const whole = messageLength(stored) === stored.length;
@@ -192,6 +190,45 @@ export async function openBytes(
     });
   }
   return plain.subarray(0, length);
+}
+
+const privateKeyNeeded = (name: string): HoldfastError =>
+  new HoldfastError('PrivateKeyNeeded', `${name} can only be read with the private key`, {
+    key: 'encryption.privateKey',
+    hint: 'Give --identity FILE, or set encryption.privateKey, on a machine that may read the backups.',
+  });
+
+/**
+ * Decrypts a file into another. What is decrypted before damage shows stays in `target`, each frame of it authentic.
+ * @returns what is wrong; undefined when the message ended well and was written as what it is said to be.
+ * @throws HoldfastError PrivateKeyNeeded.
+ */
+export async function openFile(
+  key: RepositoryKey | undefined,
+  kind: ObjectKind,
+  name: string,
+  source: string,
+  target: string,
+): Promise<string | undefined> {
+  if (!key) return 'it is neither compressed nor encrypted as ours are';
+  if (!canRead(key)) throw privateKeyNeeded(name);
+  const expected = contextOf(key.repository, kind, name);
+  const stream = client().decryptStream(keyringOf(key), { maxBodySize: frameLength });
+  let problem: string | undefined;
+  stream.once('MessageHeader', (header: { encryptionContext: Record<string, string> }) => {
+    if (!sameContext({ ...header.encryptionContext }, expected)) problem = 'it was written as another object';
+  });
+  try {
+    await pipeline(
+      createReadStream(source, { highWaterMark: frameLength }),
+      stream,
+      createWriteStream(target, { mode: 0o600, highWaterMark: frameLength }),
+    );
+  } catch (error) {
+    if (errnoOf(error) !== undefined) throw error;
+    problem ??= `it cannot be decrypted: ${error instanceof Error ? error.message : String(error)}`;
+  }
+  return problem;
 }
 
 function* pieces(data: Buffer): Generator<Buffer> {
@@ -232,6 +269,52 @@ export async function sealPack(
     await pipeline(input, meter, output);
   }
   return { sha256: hash.digest('hex'), bytes };
+}
+
+/** A stored form that is written piece by piece. */
+export interface SealingFile {
+  /** Resolves when there is room for more. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** All is written; the caller makes it durable. SHA-256 (hex) and length of the stored bytes. */
+  end(): Promise<{ sha256: string; bytes: number }>;
+  /** Gives up; nothing is promised of the file. */
+  abandon(): void;
+}
+
+/** Writes the stored form of a pack to `target` as it comes: encrypted, or as it is without a key. */
+export function sealingFile(key: RepositoryKey | undefined, target: string): SealingFile {
+  const input = new PassThrough({ highWaterMark: frameLength });
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const meter = new Transform({
+    transform(part: Buffer, _encoding, done) {
+      hash.update(part);
+      bytes += part.length;
+      done(null, part);
+    },
+  });
+  const output = createWriteStream(target, { mode: 0o600, highWaterMark: frameLength });
+  const written = key
+    ? pipeGently(input, encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream, meter, output)
+    : pipeline(input, meter, output);
+  // Told to whoever writes or ends.
+  written.catch(() => undefined);
+  return {
+    async write(piece) {
+      // A copy: the writer may use its memory again.
+      if (input.write(Buffer.from(piece))) return;
+      await Promise.race([once(input, 'drain'), written]);
+    },
+    async end() {
+      input.end();
+      await written;
+      return { sha256: hash.digest('hex'), bytes };
+    },
+    abandon() {
+      input.destroy();
+      output.destroy();
+    },
+  };
 }
 
 /** As `pipeline`, but leaves the cipher alone when another fails: destroyed half-way, the SDK's streams throw out of the blue. */

@@ -99,8 +99,10 @@ export class Store {
     sha256: string,
     file: string,
     options: { signal?: AbortSignal; onProgress?: (bytes: number) => void },
+    /** Where it goes, for a pack that has a name of its own. */
+    object = packName(sha256),
   ): Promise<void> {
-    await this.destination.put(this.key(packName(sha256)), { file }, { sha256, retain: true, ...options });
+    await this.destination.put(this.key(object), { file }, { sha256, retain: true, ...options });
   }
 }
 

@@ -2,7 +2,7 @@ import { HoldfastError } from '../errors.js';
 import type { Catalog, GoneSnapshot } from './catalog.js';
 import { type DeletionRecord, deletionLimit, parseDeletion } from './deletions.js';
 import { indexLimit, parseIndex } from './index-file.js';
-import { deletionIdOf, indexIdOf, indexName, packName, snapshotIdOf } from './layout.js';
+import { deletionIdOf, indexIdOf, indexName, snapshotIdOf } from './layout.js';
 import { noticeGone } from './rollback.js';
 import { parseRoot, rootHash, rootLimit } from './root.js';
 import { canRead, type RepositoryKey } from './seal.js';
@@ -75,7 +75,7 @@ export async function syncFrom(
   if (!leavePresence) catalog.setPresence(store.name, objects);
   deletions.sort((a, b) => (a.time < b.time ? -1 : 1));
   const deleted = deletions.filter((record) => record.done !== undefined).flatMap((record) => record.packs);
-  catalog.forgetPacks(deleted.filter((pack) => catalog.holders(packName(pack)).length === 0));
+  catalog.forgetPacks(deleted.filter((pack) => catalog.holders(catalog.objectOf(pack)).length === 0));
   return { objects, deletions, sealed, damaged, gone };
 }
 

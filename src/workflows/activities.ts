@@ -33,6 +33,7 @@ export function activitiesOf(host: string) {
     snapshot: working.snapshot,
     compress: working.compress,
     encrypt: working.encrypt,
+    archive: working.archive,
     manifest: working.manifest,
     upload: on({
       ...sending,

@@ -51,11 +51,13 @@ const inFlight = 3;
 /** What is on its way when a run continues as new may take so long to get there; then it is sent again. */
 const drainMs = 10_000;
 const batchesPerExecution = 100;
+/** The queues' name for the file that an archive job makes. */
+const archiveGroup = 'archive';
 /** A destination that failed is tried again with a batch only so often; what it missed is healed at commit. */
 const retryDestinationMs = 30_000;
 
 /** Phases in or after which a pause holds the run; a commit that has begun is finished. */
-const holdable: ReadonlySet<Phase> = new Set(['queued', 'begin', 'dump', 'snapshot', 'store', 'manifest']);
+const holdable: ReadonlySet<Phase> = new Set(['queued', 'begin', 'dump', 'snapshot', 'store', 'manifest', 'archive']);
 
 /** One run of a job: begin, snapshot, batches, manifest, commit, prune, finish, notify. */
 export async function backup(input: BackupInput): Promise<RunDocument> {
@@ -89,6 +91,9 @@ class BackupRun {
   private restarts: number;
   private targets: Target[] = [];
   private totals: Totals;
+  /** One file is made of all that was read, in place of packs that are sent as they come. */
+  private archive = false;
+  private archiveWarnings: Warning[] = [];
   private minimum = 1;
   private retention = false;
   private notifiers: string[] = [];
@@ -209,6 +214,7 @@ class BackupRun {
       queue: new SendQueue(queues?.[name]),
     }));
     for (const target of this.targets) this.pump(target);
+    this.archive = answer.archive ?? false;
     this.minimum = answer.minimumDestinations;
     this.retention = answer.retention;
     this.notifiers = answer.notify;
@@ -297,7 +303,21 @@ class BackupRun {
     this.enter('manifest');
     const manifest = await this.activities.manifest(this.ref);
     this.totals.unreadable += manifest.unreadable;
-    if (manifest.packs > 0) await this.sealAndSend('manifest');
+    if (this.archive) await this.makeArchive();
+    if (manifest.packs > 0 || this.archive) await this.sealAndSend('manifest');
+  }
+
+  /** Waits no longer than for the file: it is sent while the rest goes on. */
+  private async makeArchive(): Promise<void> {
+    await this.hold();
+    this.enter('archive');
+    const made = await this.activities.archive(this.ref);
+    this.totals.storedBytes += made.bytes;
+    this.archiveWarnings = made.warnings;
+    for (const target of this.targets) {
+      target.queue.add(archiveGroup);
+      this.pump(target);
+    }
   }
 
   private async storeBatches(): Promise<void> {
@@ -372,7 +392,7 @@ class BackupRun {
     this.totals.readBytes += compressed.read;
     this.totals.newBytes += compressed.fresh;
     this.totals.unreadable += compressed.unreadable;
-    if (compressed.packs > 0) await this.sealAndSend(String(batch));
+    if (compressed.packs > 0 && !this.archive) await this.sealAndSend(String(batch));
     this.done++;
     this.describe();
   }
@@ -600,7 +620,7 @@ class BackupRun {
     if (end.status === 'failed' && !this.begun) await this.askNotifiers();
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
-    this.warnings.push(...this.dumpWarnings);
+    this.warnings.push(...this.dumpWarnings, ...this.archiveWarnings);
     for (const target of this.targets) {
       if ((target.state === 'missed' || target.state === 'failed') && target.error !== undefined) {
         this.warnings.push({ code: 'DestinationMissed', message: `${target.name}: ${target.error}` });
@@ -791,4 +811,5 @@ export function reasonOf(error: unknown): Reason {
 }
 
 /** A group of packs as the Web UI names it. */
-const groupText = (group: string): string => (group === 'manifest' ? 'manifest' : `batch ${Number(group) + 1}`);
+const groupText = (group: string): string =>
+  group === 'manifest' || group === archiveGroup ? group : `batch ${Number(group) + 1}`;

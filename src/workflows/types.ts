@@ -12,6 +12,7 @@ export type Phase =
   | 'snapshot'
   | 'store'
   | 'manifest'
+  | 'archive'
   | 'commit'
   | 'prune'
   | 'notify'

@@ -174,8 +174,10 @@ export class Backups {
       newBytes: 0,
       storedBytes: 0,
     };
+    const isArchive = this.host.config.jobs.site?.format === 'archive';
     const send = async (group: string): Promise<void> => {
-      totals.storedBytes += (await this.call('encrypt', { ...ref, group })).bytes;
+      if (group === 'archive') totals.storedBytes += (await this.call('archive', ref)).bytes;
+      else totals.storedBytes += (await this.call('encrypt', { ...ref, group })).bytes;
       for (const destination of names) await this.call('upload', { ...ref, group, destination }).catch(() => undefined);
     };
     for (let batch = 0; batch < plan.batches; batch++) {
@@ -183,11 +185,12 @@ export class Backups {
       totals.readBytes += answer.read;
       totals.newBytes += answer.fresh;
       totals.unreadable += answer.unreadable;
-      if (answer.packs > 0) await send(String(batch));
+      if (answer.packs > 0 && !isArchive) await send(String(batch));
     }
     const merged = await this.call('manifest', ref);
     totals.unreadable += merged.unreadable;
-    if (merged.packs > 0) await send('manifest');
+    if (isArchive) await send('archive');
+    if (merged.packs > 0 || isArchive) await send('manifest');
     return totals;
   }
 

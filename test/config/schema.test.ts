@@ -45,6 +45,7 @@ test('defaults', () => {
         ],
         destinations: ['nas'],
         minimumDestinations: 1,
+        format: 'repository',
         mode: 'incremental',
         compression: { type: 'zstd', level: 3 },
         notify: [],
@@ -546,5 +547,37 @@ describe('the JSON Schema', () => {
       if (type !== 'string') continue;
       expect([path, isSensitive(path.replaceAll('|', '').split('.'))]).toEqual([path, writeOnly === true]);
     }
+  });
+});
+
+describe('archive jobs', () => {
+  const archive = { format: 'archive', archive: { type: 'tar.gz' } } as const;
+  const site = (parts: Record<string, unknown>) => sample({ jobs: { site: job(parts) } });
+
+  test('are full unless they say otherwise, and have no compression', () => {
+    expect(load(site(archive)).config.jobs.site).toMatchObject({ ...archive, mode: 'full' });
+    expect(load(site(archive)).config.jobs.site).not.toHaveProperty('compression');
+  });
+
+  test.each([
+    [{ ...archive, mode: 'incremental' }, /jobs\.site\.mode: must be full or differential with `format: archive`/],
+    [{ ...archive, compression: { type: 'gzip' } }, /jobs\.site\.compression: is for repositories/],
+    [{ ...archive, renewEvery: '30d' }, /jobs\.site\.renewEvery: needs `mode: differential`/],
+    [{ ...archive, drill: { every: '7d' } }, /jobs\.site\.drill: is for repositories/],
+    [{ archive: { type: 'zip' } }, /jobs\.site\.archive: needs `format: archive`/],
+    [{ format: 'archive' }, /jobs\.site\.archive: is missing/],
+    [{ ...archive, archive: { type: 'zip', name: '../x' } }, /jobs\.site\.archive\.name: expected letters, digits/],
+    [{ ...archive, archive: { type: 'tar.gz', password: 'x' } }, /jobs\.site\.archive\.password: is for zip/],
+    [{ ...archive, archive: { type: 'zip' } }, /a zip file is encrypted with a password of its own, which is missing/],
+    [
+      { ...archive, archive: { type: 'zip', password: 'x', encrypted: false } },
+      /makes no sense with `encrypted: false`/,
+    ],
+    [
+      { ...archive, sources: [files({ paths: ['/srv'] }), files({ name: 'two', paths: ['/srv/www'] })] },
+      /sources\[1\]\.paths: \/srv\/www overlaps with \/srv of another source/,
+    ],
+  ])('%j is refused', (job, message) => {
+    expect(() => load(site(job))).toThrow(message);
   });
 });

@@ -47,6 +47,7 @@ test('defaults filled in, as it would be written', () => {
         ],
         destinations: ['nas'],
         minimumDestinations: 1,
+        format: 'repository',
         mode: 'incremental',
         compression: { type: 'zstd', level: 3 },
         notify: [],

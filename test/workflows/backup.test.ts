@@ -68,6 +68,30 @@ describe('a run', () => {
     expect(calls.log.slice(-4)).toEqual(['prune nas', 'prune offsite', 'finish succeeded', 'notify ops']);
   });
 
+  test('makes one file of all batches, where the job is for archives, and sends that', async () => {
+    const warning = { code: 'XattrNotInArchive', message: 'this format cannot hold some' };
+    const document = await run(
+      {
+        begin: async () => ({ ...started(), archive: true }),
+        archive: async () => {
+          calls.log.push('archive');
+          return { bytes: 200, warnings: [warning] };
+        },
+      },
+      2,
+      'archive',
+    );
+    expect(document).toMatchObject({ status: 'succeeded', bytes: { stored: 500 }, warnings: [warning] });
+    expect(calls.log.filter((call) => call.startsWith('upload 0') || call.startsWith('encrypt 0'))).toEqual([]);
+    inOrder('compress 1', 'manifest');
+    inOrder('manifest', 'archive');
+    for (const name of ['nas', 'offsite']) {
+      inOrder('archive', `upload archive ${name}`);
+      inOrder('archive', 'encrypt manifest');
+      inOrder(`upload archive ${name}`, `commit ${name}`);
+    }
+  });
+
   test('dumps databases first, one after the other; one that fails fails the run, and the rest is stored', async () => {
     const dumped: string[] = [];
     const document = await run(

@@ -81,6 +81,9 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
     async encrypt() {
       return { packs: 1, bytes: 300 };
     },
+    async archive() {
+      return { bytes: 200, warnings: [] };
+    },
     async upload() {
       return { packs: 1, bytes: 300 };
     },

@@ -1,6 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { HoldfastError } from '../../errors.js';
 import { bootId } from '../../platform/boot.js';
+import { OwnChunks } from '../../repository/archive/own-chunks.js';
 import type { Catalog } from '../../repository/catalog.js';
 import type { Codec } from '../../repository/codec.js';
 import { type Entry, entryLine, entryPath, entryPathBytes, parseEntry } from '../../repository/entry.js';
@@ -34,6 +35,8 @@ export interface MergeTask {
   catalog: string;
   indexes: string[];
   ownIndex: string;
+  /** What was read lies in an archive, and not in packs of this run: see `OwnChunks`. */
+  archive?: boolean;
 }
 
 export interface MergeResult {
@@ -65,6 +68,7 @@ class Merge {
   private readonly written = new Set<string>();
   private readonly needs = new Set<string>();
   private readonly firsts = new Map<string, Entry>();
+  private readonly own: OwnChunks | undefined;
   private readonly chunker = new ManifestChunker((chunk) => this.store(chunk));
   private readonly manifest: LineWriter;
   private readonly result: MergeResult = {
@@ -91,6 +95,7 @@ class Merge {
     this.pack = sharedPack(task.generation);
     this.manifest = new LineWriter(spoolFiles.manifest(task.run, task.source));
     this.laneLines = this.lanes();
+    this.own = task.archive ? OwnChunks.open(spoolFiles.ownChunks(task.run)) : undefined;
   }
 
   run(): MergeResult {
@@ -112,6 +117,7 @@ class Merge {
     this.flush();
     this.manifest.finish();
     this.result.needs = [...this.needs];
+    this.own?.close();
     return this.result;
   }
 
@@ -193,6 +199,7 @@ class Merge {
   }
 
   private need(id: string, line: string): void {
+    if (this.own?.has(id)) return;
     const own = this.lane.get(id);
     if (own !== undefined) {
       this.needs.add(own);

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import type { Codec } from '../../repository/codec.js';
-import type { PackKind } from '../../repository/index-file.js';
 import { type ChunkPlace, packTarget } from '../../repository/pack-writer.js';
 import { chunkAt, openPack } from '../../repository/reader.js';
 import type { RepositoryKey } from '../../repository/seal.js';
@@ -14,7 +13,7 @@ export interface RepackTask {
   run: string;
   /** Begins the names of the packs that are written. */
   name: string;
-  kind: PackKind;
+  kind: 'data' | 'manifest';
   generation: string;
   codec: Codec;
   key: RepositoryKey | undefined;

@@ -17,6 +17,10 @@ export const spoolFiles = {
   /** JSON of the plain pack's chunks, `ChunkPlace[]`: kept apart, since only threads need them. */
   packChunks: (run: string, name: string) => path.join(run, 'plain', `${name}.chunks`),
   pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
+  /** Where each chunk lies that was read for an archive: see `OwnChunks`. */
+  ownChunks: (run: string) => path.join(run, 'own.sqlite'),
+  /** The finished archive's name and sizes. */
+  archive: (run: string) => path.join(run, 'objects', 'archive.json'),
   indexLine: (run: string, sha256: string) => path.join(run, 'sealed', `${sha256}.line`),
   /** Dumps of one source lie here under the paths they are stored as. */
   dumps: (run: string, source: number) => path.join(run, 'dumps', String(source)),
@@ -93,5 +97,5 @@ export interface LaneResult {
 export interface SealedPack {
   pack: string;
   size: number;
-  kind: 'data' | 'manifest';
+  kind: 'data' | 'manifest' | 'archive';
 }

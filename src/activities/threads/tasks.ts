@@ -1,6 +1,8 @@
 // The entry of every worker thread: one named export per task.
 import { answering } from './answer.js';
+import * as archive from './archive-task.js';
 import * as catalogs from './catalogs.js';
+import * as hydrate from './hydrate-task.js';
 import * as lane from './lane-task.js';
 import * as merge from './merge-task.js';
 import * as repack from './repack-task.js';
@@ -10,7 +12,12 @@ import * as verify from './verify-task.js';
 import * as walk from './walk-task.js';
 import * as warm from './warm-task.js';
 
+export const archiveTask = answering(archive.archiveTask);
+export const listArchiveTask = answering(archive.listArchiveTask);
+export const ownChunksTask = answering(archive.ownChunksTask);
 export const filterTask = answering(catalogs.filterTask);
+export const hydrateTask = answering(hydrate.hydrateTask);
+export const verifyArchiveTask = answering(hydrate.verifyArchiveTask);
 export const laneTask = answering(lane.laneTask);
 export const mergeTask = answering(merge.mergeTask);
 export const repackTask = answering(repack.repackTask);

@@ -35,8 +35,8 @@ async function backup(context: Context, jobs: string[], options: Options): Promi
   const repeated = jobs.find((job, at) => jobs.indexOf(job) !== at);
   if (repeated !== undefined) throw new HoldfastError('UsageInvalid', `the job '${repeated}' is named twice`);
   const loaded = await context.load();
-  const { findJob } = await import('../../config/load.js');
-  for (const job of jobs) findJob(loaded.config, job);
+  const { checkBackup } = await import('../../control/backup.js');
+  for (const job of jobs) checkBackup(loaded.config, job, optionsOf(options));
 
   const interrupt = onInterrupt();
   try {

@@ -22,12 +22,11 @@ export function register(command: Command, context: Context): void {
 async function drill(context: Context, job: string, { sample: text, snapshot }: Options): Promise<void> {
   const sample = text === undefined ? undefined : percentOf(text);
   const loaded = await context.load();
-  const { findJob } = await import('../../config/load.js');
-  findJob(loaded.config, job);
+  const { checkDrill, startDrill, waitFor } = await import('../../control/care.js');
+  checkDrill(loaded.config, job);
   const interrupt = onInterrupt();
   try {
     await withSession(context, loaded, { command: 'drill', worker: true }, async (session) => {
-      const { startDrill, waitFor } = await import('../../control/care.js');
       const run = await startDrill(session, {
         job,
         ...(sample === undefined ? {} : { sample }),

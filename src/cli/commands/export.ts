@@ -78,8 +78,11 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   checkOutput(context, file, options);
   const password = await passwordOf(options, format);
   const loaded = await context.load();
-  const { findJob } = await import('../../config/load.js');
-  findJob(loaded.config, job);
+  const [{ openLog }, { checkExport, exportSnapshot }] = await Promise.all([
+    import('../../control/log.js'),
+    import('../../control/export.js'),
+  ]);
+  checkExport(loaded.config, job);
   if (options.from !== undefined)
     (await import('../../control/destinations.js')).findDestination(loaded.config, options.from);
   const request: ExportRequest = {
@@ -91,10 +94,6 @@ async function run(context: Context, job: string, paths: string[], options: Opti
     overwrite: options.overwrite === true,
     ...(options.from === undefined ? {} : { destination: options.from }),
   };
-  const [{ openLog }, { exportSnapshot }] = await Promise.all([
-    import('../../control/log.js'),
-    import('../../control/export.js'),
-  ]);
   const log = await openLog(loaded.config, { stderr: context.options.verbose ? 'info' : 'silent' });
   const interrupt = onInterrupt();
   const display = makeExportDisplay(context);

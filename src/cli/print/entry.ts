@@ -73,7 +73,12 @@ const columns: Column<SnapshotDocument>[] = [
   { title: 'AT', value: (row) => row.destinations.join(', ') || '-' },
   {
     title: '',
-    value: (row) => [...(row.complete ? [] : ['incomplete']), ...(row.pinned ? ['pinned'] : [])].join(', '),
+    value: (row) =>
+      [
+        ...(row.archive === undefined ? [] : [row.archive.name]),
+        ...(row.complete ? [] : ['incomplete']),
+        ...(row.pinned ? ['pinned'] : []),
+      ].join(', '),
   },
 ];
 

@@ -65,7 +65,7 @@ export function progressOf(update: RunUpdate, job: string): Progress {
   };
 }
 
-const afterStore: readonly Phase[] = ['manifest', 'commit', 'prune', 'notify', 'done'];
+const afterStore: readonly Phase[] = ['manifest', 'archive', 'commit', 'prune', 'notify', 'done'];
 
 function fraction({ status, heartbeats }: RunUpdate): number | null {
   if (status === undefined || status.batches.total === 0) return null;

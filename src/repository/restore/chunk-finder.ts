@@ -1,5 +1,4 @@
 import type { Catalog, ChunkLocation } from '../catalog.js';
-import { packName } from '../layout.js';
 import { scopeOf } from '../reader.js';
 import type { Root } from '../root.js';
 import type { Scope } from '../scope.js';
@@ -80,7 +79,7 @@ export class ChunkFinder {
   private isStored(pack: string): boolean {
     let stored = this.stored.get(pack);
     if (stored === undefined) {
-      stored = this.catalog.holders(packName(pack)).length > 0;
+      stored = this.catalog.holders(this.catalog.objectOf(pack)).length > 0;
       this.stored.set(pack, stored);
     }
     return stored;
