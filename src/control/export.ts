@@ -55,6 +55,7 @@ export async function exportSnapshot(
         native: native.connection,
         queue,
         log: options.log,
+        tracing: session.tracing,
         archivePassword: options.password,
       });
       try {
