@@ -7,12 +7,9 @@ import type { Notification } from '../notifiers/notifier.js';
 import type { RunDocument } from '../run-document.js';
 import type { Host } from './host.js';
 import type { Trouble } from './outbox.js';
-import { isMessenger, redacted, type Told, tell, wants } from './tell.js';
+import { isMessenger, redacted, type Told, tell, unsentRetryMs, wants } from './tell.js';
 
 export type RunEvent = 'start' | 'success' | 'recovery' | 'anomaly' | 'warning' | 'failure' | 'auth';
-
-/** How long after a notifier could not be reached it is tried again, ms. */
-export const unsentRetryMs = 15 * 60_000;
 
 /** The events a run stands for, the most telling last. `troubled`: something failed, or was unusual, since the last success. */
 export function eventsOf(run: RunDocument, troubled: boolean): RunEvent[] {

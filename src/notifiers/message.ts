@@ -255,7 +255,9 @@ export function backAgain(host: string, job: string, since: string, success: str
 }
 
 export function digestNotification(host: string, digest: Digest): Notification {
-  const bad = digest.jobs.filter(({ runs, lastSuccess }) => runs.failed + runs.partial > 0 || lastSuccess === null);
+  const bad = digest.jobs.filter(({ runs, lastSuccess, overdue, unusual }) =>
+      runs.failed + runs.partial + unusual > 0 || overdue || lastSuccess === null,
+  );
   const well = digest.jobs.length - bad.length;
   return compose({
     key: `${digest.from} ${digest.to}`,
@@ -274,12 +276,14 @@ export function digestNotification(host: string, digest: Digest): Notification {
     facts: [
       { name: 'From', value: utcTime(digest.from) },
       { name: 'To', value: utcTime(digest.to) },
-      ...digest.jobs.map(({ job, runs, lastSuccess, stored }) => ({
+      ...digest.jobs.map(({ job, runs, lastSuccess, overdue, unusual, stored }) => ({
         name: job,
         value: [
           `${runs.succeeded} succeeded`,
           ...(runs.partial > 0 ? [`${runs.partial} partial`] : []),
           ...(runs.failed > 0 ? [`${runs.failed} FAILED`] : []),
+          ...(unusual > 0 ? [`${unusual} UNUSUAL`] : []),
+          ...(overdue ? ['OVERDUE'] : []),
           `${humanBytes(stored)} stored`,
           `last success ${lastSuccess === null ? 'never' : utcTime(lastSuccess)}`,
         ].join(', '),

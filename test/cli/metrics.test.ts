@@ -1,9 +1,10 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { readRecord, serverPaths } from '../../src/worker/temporal/state.js';
 import { type Running, TestHost } from '../support/cli.js';
 import { freePort } from '../support/free-port.js';
@@ -70,6 +71,55 @@ test('a backup is in the metrics, with the SDK’s own', async () => {
     /^temporal_activity_schedule_to_start_latency_seconds_bucket\{.*task_queue="holdfast.fault-host"/m,
   );
   expect(scraped).not.toContain(token);
+});
+
+/** Every expression of the dashboard and the alert rules, and what its texts say of labels. */
+function expressions(): { where: string; expr: string; labels: string[] }[] {
+  const docs = (name: string): string => readFileSync(join(import.meta.dirname, '../../docs', name), 'utf8');
+  const { panels } = JSON.parse(docs('grafana-dashboard.json')) as {
+    panels: { title: string; targets?: { expr: string; legendFormat?: string }[] }[];
+  };
+  const { groups } = parse(docs('alerts.yml')) as {
+    groups: { rules: { alert: string; expr: string; annotations: { summary: string } }[] }[];
+  };
+  return [
+    ...panels.flatMap(({ title, targets = [] }) =>
+      targets.map(({ expr, legendFormat = '' }) => ({
+        where: title,
+        expr,
+        labels: [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, name = '']) => name),
+      })),
+    ),
+    ...groups
+      .flatMap(({ rules }) => rules)
+      .map(({ alert, expr, annotations }) => ({
+        where: alert,
+        expr,
+        labels: [...annotations.summary.matchAll(/\$labels\.(\w+)/g)].map(([, name = '']) => name),
+      })),
+  ];
+}
+
+test('the dashboard and the alerts ask for series and labels that are served', () => {
+  const served = new Map<string, Set<string>>([['up', new Set(['job', 'instance'])]]);
+  for (const [, name = '', labels = ''] of scraped.matchAll(/^([a-z_]+)(?:\{(.*)\})? \S+$/gm)) {
+    const names = [...labels.matchAll(/(\w+)="/g)].map(([, label = '']) => label);
+    // Prometheus adds the instance.
+    served.set(name, new Set([...(served.get(name) ?? []), ...names, 'instance']));
+  }
+  const all = expressions();
+  expect(all.length).toBeGreaterThan(25);
+  for (const { where, expr, labels } of all) {
+    const series = [...expr.matchAll(/\b(up|(?:holdfast|temporal)_[a-z_]+)\b(?:\{([^}]*)\})?/g)];
+    expect(series.length, where).toBeGreaterThan(0);
+    for (const [, name = '', matchers = ''] of series) {
+      expect([...served.keys()], where).toContain(name);
+      const asked = [...matchers.matchAll(/(\w+)=/g)].map(([, label = '']) => label);
+      const grouped = [...expr.matchAll(/\b(?:by|on) \(([^)]*)\)/g)].flatMap(([, list = '']) => list.split(/,\s*/));
+      const unknown = [...asked, ...grouped, ...labels].filter((label) => !served.get(name)?.has(label));
+      expect(unknown, `${where}: ${name}`).toEqual([]);
+    }
+  }
 });
 
 /** The trace with the workflow of `workflowId`, once its workflow has ended and is told of. */
