@@ -53,11 +53,7 @@ export function metricsOf(config: Config, history: History, around: Surroundings
       'destination',
     ),
     bytes: job('destination_last_stored_bytes', 'Bytes that run sent there.', 'destination'),
-    failed: job(
-      'destination_last_failed',
-      'Whether the newest run that is over could not store there.',
-      'destination',
-    ),
+    failed: job('destination_last_failed', 'Whether the newest run that is over could not store there.', 'destination'),
     retries: job(
       'destination_last_retries',
       'Uploads of the newest run that failed and were tried again later.',

@@ -255,7 +255,8 @@ export function backAgain(host: string, job: string, since: string, success: str
 }
 
 export function digestNotification(host: string, digest: Digest): Notification {
-  const bad = digest.jobs.filter(({ runs, lastSuccess, overdue, unusual }) =>
+  const bad = digest.jobs.filter(
+    ({ runs, lastSuccess, overdue, unusual }) =>
       runs.failed + runs.partial + unusual > 0 || overdue || lastSuccess === null,
   );
   const well = digest.jobs.length - bad.length;

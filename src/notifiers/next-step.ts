@@ -27,7 +27,8 @@ const alarmSteps: Readonly<Record<string, (job: string) => string>> = {
   IntegrityMismatch: (job) =>
     `Look after the disk that holds it; \`holdfast check ${job} --repair\` heals what can be healed.`,
   CheckFailed: (job) => `\`holdfast check ${job} --repair\` heals it from another destination or the sources.`,
-  NotMounted: () => 'Is the disk mounted? `mountPoint` at the destination sees to it that nothing is written while it is not.',
+  NotMounted: () =>
+    'Is the disk mounted? `mountPoint` at the destination sees to it that nothing is written while it is not.',
   PruneFailed: () => 'Nothing yet: the next run tries again. If it stays: `holdfast destinations test`.',
   PruneDenied: () =>
     'Let the credentials delete there, or say `deletes: false` at the destination if they are not meant to.',

@@ -355,9 +355,10 @@ test('every secret that the schema knows is planted, and what this run has no us
 });
 
 test('the run went as planned: one destination stored, the others missed, notifiers not reached', () => {
-  expect(document.destinations.map(({ name, status }) => `${name} ${status}`)).toEqual(
-    ['nas stored', ...['cloud', 'broken', 'vault', 'keyed', 'old', 'drive', 'box'].map((name) => `${name} missed`)],
-  );
+  expect(document.destinations.map(({ name, status }) => `${name} ${status}`)).toEqual([
+    'nas stored',
+    ...['cloud', 'broken', 'vault', 'keyed', 'old', 'drive', 'box'].map((name) => `${name} missed`),
+  ]);
   expect(said.histories.length).toBeGreaterThanOrEqual(2);
   const unsent = document.warnings.filter(({ code }) => code === 'NotifyFailed').map(({ message }) => message);
   expect(unsent).toEqual([

@@ -96,7 +96,14 @@ test('a digest says of each job how it went, and what to look at', () => {
   const well = { overdue: false, unusual: 0 };
   const jobs = [
     { job: 'site', runs, ...well, lastSuccess: '2026-11-22T03:00:00.000Z', stored: 1e9, trouble: 'the disk is full' },
-    { job: 'home', runs: { ...runs, failed: 0 }, ...well, lastSuccess: '2026-11-22T04:00:00.000Z', stored: 5, trouble: null },
+    {
+      job: 'home',
+      runs: { ...runs, failed: 0 },
+      ...well,
+      lastSuccess: '2026-11-22T04:00:00.000Z',
+      stored: 5,
+      trouble: null,
+    },
   ];
   const period = { from: '2026-11-16T07:00:00.000Z', to: '2026-11-23T07:00:00.000Z' };
   const bad = digestNotification('web-1', { ...period, jobs });
