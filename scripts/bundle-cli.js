@@ -22,6 +22,8 @@ const packages = [
   /^koffi$/,
   /^nodemailer$/,
   /^prom-client$/,
+  /^@opentelemetry\//,
+  /^@temporalio\/interceptors-opentelemetry-v2/,
   /^zstd-napi/,
   /^node:/,
 ];

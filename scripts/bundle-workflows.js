@@ -5,8 +5,16 @@ import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
-const { code } = await bundleWorkflowCode({
-  workflowsPath: path('../dist/workflows/index.js'),
-  logger: new DefaultLogger('WARN'),
-});
-await writeFile(path('../dist/workflow-bundle.js'), code);
+/** With traces, another bundle is run: without them nothing is to be paid for them. */
+const bundles = [
+  ['../dist/workflow-bundle.js', []],
+  ['../dist/workflow-bundle-traced.js', [path('../dist/workflows/trace-interceptors.js')]],
+];
+for (const [file, workflowInterceptorModules] of bundles) {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: path('../dist/workflows/index.js'),
+    workflowInterceptorModules,
+    logger: new DefaultLogger('WARN'),
+  });
+  await writeFile(path(file), code);
+}

@@ -47,3 +47,9 @@ export interface RunDocument {
   joined?: string;
   error?: { code: string; message: string; hint?: string };
 }
+
+/** `backup/web-1/site/2026...` and, of a schedule, `backup/web-1/site-2026...`. */
+export function jobOfRun(run: string): string {
+  const name = run.split('/')[2] ?? run;
+  return name.replace(/-\d{4}-\d\d-\d\dT[\d:.]+Z$/, '');
+}

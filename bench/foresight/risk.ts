@@ -94,24 +94,27 @@ function main(): void {
   const found = new Map<string, Forecast[]>(Object.keys(methods).map((name) => [name, []]));
   for (let host = 0; host < hosts; host++) {
     const runs = simulate(seed * 1000 + host);
-    for (let at = warmUp; at < nights; at += 8) {
+    for (let at = warmUp; at < nights; at += 3) {
       for (const [name, foretell] of Object.entries(methods)) {
         found.get(name)?.push({ probability: foretell(runs.slice(0, at)), wrong: wentWrong(runs[at]!) });
       }
     }
   }
-  const rows = [...found].map(([name, all]) => ({ name, ...scores(all) }));
+  // Methods are compared by as many alarms as "the same as last time" raises.
+  const alarms = found.get('same as last time')?.filter(({ probability }) => probability === 1).length ?? 0;
+  const rows = [...found].map(([name, all]) => ({ name, ...scores(all, alarms) }));
   console.log(
     `${hosts} simulated hosts, ${rows[0]?.count} forecasts, ${percent(rows[0]?.rate ?? 0)} of the runs went wrong\n`,
   );
   console.log(
-    '| method | precision | recall | F1 | Brier score | log loss | calibration error |\n|---|---|---|---|---|---|---|',
+    `| method | precision | recall | of the ${alarms} highest went wrong | ranking (AUC) | Brier score | log loss | calibration error |\n|---|---|---|---|---|---|---|---|`,
   );
   for (const row of rows) {
     const cells = [
       percent(row.precision),
       percent(row.recall),
-      row.f1.toFixed(2),
+      percent(row.highest),
+      row.ranking.toFixed(3),
       row.brier.toFixed(4),
       row.loss.toFixed(3),
       percent(row.calibration),
@@ -129,7 +132,7 @@ function main(): void {
 /** A run is foretold to go wrong above this. */
 const alarm = 0.3;
 
-function scores(all: Forecast[]) {
+function scores(all: Forecast[], alarms: number) {
   const told = all.filter(({ probability }) => probability >= alarm);
   const wrong = all.filter((one) => one.wrong);
   const hit = told.filter((one) => one.wrong).length;
@@ -150,7 +153,8 @@ function scores(all: Forecast[]) {
     rate: wrong.length / all.length,
     precision,
     recall,
-    f1: precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall),
+    highest: highest(all, alarms),
+    ranking: ranking(all),
     brier: mean(({ probability, wrong }) => (probability - Number(wrong)) ** 2),
     loss: mean(({ probability, wrong }) => {
       const p = Math.min(0.999, Math.max(0.001, probability));
@@ -158,6 +162,28 @@ function scores(all: Forecast[]) {
     }),
     calibration,
   };
+}
+
+/** Of the forecasts with the highest risk, how many came true; equal ones count by their share. */
+function highest(all: Forecast[], count: number): number {
+  const sorted = [...all].sort((a, b) => b.probability - a.probability);
+  const least = sorted[count - 1]?.probability ?? 0;
+  const above = sorted.filter(({ probability }) => probability > least);
+  const equal = sorted.filter(({ probability }) => probability === least);
+  const wrong = (some: Forecast[]): number => some.filter((one) => one.wrong).length;
+  return (wrong(above) + (wrong(equal) * (count - above.length)) / equal.length) / count;
+}
+
+/** How often a run that went wrong had been given a higher risk than one that did not; 0.5 is guessing. */
+function ranking(all: Forecast[]): number {
+  const good = all.filter(({ wrong }) => !wrong);
+  const bad = all.filter(({ wrong }) => wrong);
+  let points = 0;
+  for (const one of bad) {
+    for (const { probability } of good)
+      points += one.probability > probability ? 1 : one.probability === probability ? 0.5 : 0;
+  }
+  return points / (bad.length * good.length);
 }
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

@@ -27,12 +27,11 @@ import { askSql, runAssert } from './drill-assert.js';
 import { restoredPath, restoreForDrill } from './drill-restore.js';
 import { chooseSample, type SampledFile } from './drill-sample.js';
 import type { Host } from './host.js';
-import { unsentRetryMs } from './notify.js';
 import { openRepository } from './open-repository.js';
 import { storedDump } from './restore-database.js';
 import { runFolder } from './run-context.js';
 import { sweepScratchDatabases, withScratchDatabase } from './scratch-databases.js';
-import { redacted, tell, wants } from './tell.js';
+import { tellOrKeep, wants } from './tell.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 
 export interface DrillRef {
@@ -464,10 +463,7 @@ export async function reportDrill(host: Host, report: DrillReport): Promise<void
   for (const name of host.config.jobs[job]?.notify ?? []) {
     const config = host.config.notify[name];
     if (config === undefined || !wants(config, 'drill')) continue;
-    await tell(host, name, notification, AbortSignal.timeout(tellTimeoutMs)).catch((error: unknown) => {
-      host.log.error({ err: error, drill, notifier: name }, 'notification not delivered; it is tried again later');
-      host.outbox.hold(name, redacted(notification), 'unsent', Date.now() + unsentRetryMs);
-    });
+    await tellOrKeep(host, name, notification, AbortSignal.timeout(tellTimeoutMs));
   }
 }
 

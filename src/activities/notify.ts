@@ -1,28 +1,29 @@
 import type { NotifyConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
+import { alarmKindOf, alarmsOf } from '../notifiers/alarms.js';
 import { runNotification } from '../notifiers/message.js';
 import { codeOf, notStored } from '../notifiers/next-step.js';
 import type { Notification } from '../notifiers/notifier.js';
 import type { RunDocument } from '../run-document.js';
 import type { Host } from './host.js';
 import type { Trouble } from './outbox.js';
-import { isMessenger, redacted, type Told, tell, wants } from './tell.js';
+import { isMessenger, redacted, type Told, tell, unsentRetryMs, wants } from './tell.js';
 
 export type RunEvent = 'start' | 'success' | 'recovery' | 'anomaly' | 'warning' | 'failure' | 'auth';
 
-/** How long after a notifier could not be reached it is tried again, ms. */
-export const unsentRetryMs = 15 * 60_000;
-
-/** The events a run stands for, the most telling last. `troubled`: something failed since the last success. */
+/** The events a run stands for, the most telling last. `troubled`: something failed, or was unusual, since the last success. */
 export function eventsOf(run: RunDocument, troubled: boolean): RunEvent[] {
   if (run.status === 'running') return ['start'];
-  const unusual: RunEvent[] = run.warnings.some(({ code }) => code === 'Anomaly') ? ['anomaly'] : [];
+  const alarms = alarmsOf(run);
+  // What alarms in a run that went well is a warning; in others it is in what is told of them.
+  const warning: RunEvent[] = alarms.some(({ code }) => code !== 'Anomaly') ? ['warning'] : [];
+  const unusual: RunEvent[] = alarms.some(({ code }) => code === 'Anomaly') ? ['anomaly'] : [];
   if (run.status === 'failed' || run.status === 'partial') {
     const event = run.status === 'failed' ? 'failure' : 'warning';
     return [...unusual, event, ...(refusedBy(run).length > 0 ? (['auth'] as const) : [])];
   }
   if (run.status !== 'succeeded') return [];
-  return ['success', ...(troubled ? (['recovery'] as const) : []), ...unusual];
+  return ['success', ...(troubled ? (['recovery'] as const) : []), ...warning, ...unusual];
 }
 
 const refusals: readonly string[] = ['AuthDenied', 'AuthExpired'];
@@ -45,32 +46,52 @@ interface Planned {
   config: NotifyConfig;
   event: RunEvent;
   notification: Notification;
-  trouble: Trouble | undefined;
 }
 
-/** What one notifier of the job is to be told of a run; undefined: nothing. Counts failures, each run once. */
-function plan(host: Host, job: string, run: string, name: string): Planned | undefined {
+/** Under what name a notifier's outbox counts a job's unusual runs, beside its failures. No job is called that. */
+const unusualKey = (job: string): string => `${job}:unusual`;
+
+const isBad = ({ status }: RunDocument): boolean => status === 'failed' || status === 'partial';
+
+/** What one notifier of the job is to be told of a run. Counts failures and unusual runs, each run once. */
+function plan(host: Host, job: string, run: string, name: string): Planned | 'folded' | 'unwanted' {
   const document = host.history.get(run);
   const config = host.config.notify[name];
   if (!document || !config) throw new HoldfastError('ConfigInvalid', `there is no notifier ${name} or no run ${run}`);
   const { outbox } = host;
-  const failed = document.status === 'failed' || document.status === 'partial';
-  let trouble = outbox.trouble(name, job);
-  const events = eventsOf(document, trouble !== undefined || previousFailed(host, document));
-  if (failed) {
-    const at = Date.parse(document.endedAt ?? document.startedAt);
-    trouble = outbox.fail(name, job, kindOf(document), run, at);
-  }
-  const event = events.findLast((one) => wants(config, one));
+  const bad = isBad(document);
+  const alarm = alarmKindOf(document);
+  const at = Date.parse(document.endedAt ?? document.startedAt);
+  const before = outbox.trouble(name, job);
+  const failures = bad ? outbox.fail(name, job, kindOf(document), run, at) : before;
+  const oddBefore = outbox.trouble(name, unusualKey(job));
+  const oddities = alarm === undefined ? oddBefore : outbox.fail(name, unusualKey(job), alarm, run, at);
+
+  const failed = failures !== undefined || previousFailed(host, document);
+  const calm = alarm === undefined && oddBefore !== undefined && oddBefore.told > 0;
+  const wanted = eventsOf(document, failed || calm).filter((event) => isHeard(config, document, event));
+  const seriesOf = (event: RunEvent): Trouble | undefined => {
+    if (event === 'start' || event === 'success') return undefined;
+    if (event === 'recovery') return failed ? failures : oddBefore;
+    return event === 'anomaly' || !bad ? oddities : failures;
+  };
+  const event = wanted.findLast((one) => one === 'recovery' || !isFolded(config, seriesOf(one)));
   if (event === undefined) {
-    if (document.status === 'succeeded') outbox.recover(name, job);
-    return undefined;
+    if (document.status === 'succeeded') settle(host, document, name, undefined);
+    return wanted.length > 0 ? 'folded' : 'unwanted';
   }
+  const series = seriesOf(event);
   const repeated =
-    trouble === undefined || event === 'start' || event === 'success' || event === 'anomaly'
+    series === undefined
       ? null
-      : { count: failed ? trouble.same : trouble.total, since: new Date(trouble.since).toISOString() };
-  return { config, event, trouble, notification: runNotification(host.config.host, event, document, repeated) };
+      : { count: event === 'recovery' ? series.total : series.same, since: new Date(series.since).toISOString() };
+  const was = failed ? 'failed' : 'unusual';
+  return { config, event, notification: runNotification(host.config.host, event, document, repeated, was) };
+}
+
+/** Whether a notifier has an ear for it. Services that watch pings are to know how runs end, and no more than that. */
+function isHeard(config: NotifyConfig, run: RunDocument, event: RunEvent): boolean {
+  return wants(config, event) && (isMessenger(config) || event !== 'warning' || isBad(run));
 }
 
 function previousFailed(host: Host, document: RunDocument): boolean {
@@ -94,31 +115,35 @@ export async function notifyOne(
   signal: AbortSignal,
 ): Promise<{ sent: boolean; told: Told }> {
   const planned = plan(host, job, run, name);
-  if (planned === undefined) return { sent: false, told: 'unwanted' };
-  const { config, event, notification, trouble } = planned;
+  if (typeof planned === 'string') return { sent: false, told: planned };
+  const { event, notification } = planned;
   // A repetition must not take the recovery that was told for a success that was not.
   const occasion = `${event === 'start' ? 'start' : 'end'} ${run}`;
   if (host.outbox.wasSent(name, occasion)) return { sent: true, told: 'sent' };
-  if (isFolded(config, event, trouble)) return { sent: false, told: 'folded' };
   const told = await tell(host, name, notification, signal);
-  settle(host, run, job, name);
+  settle(host, host.history.get(run), name, event);
   host.outbox.sent(name, [occasion], Date.now());
   return { sent: told === 'sent', told };
 }
 
-/** Whether a failure that repeats is not told this time. */
-function isFolded(config: NotifyConfig, event: RunEvent, trouble: Trouble | undefined): boolean {
-  if (!isMessenger(config) || trouble === undefined || trouble.told === 0) return false;
-  if (event === 'start' || event === 'success' || event === 'recovery' || event === 'anomaly') return false;
+/** Whether what repeats is not told this time. */
+function isFolded(config: NotifyConfig, series: Trouble | undefined): boolean {
+  if (!isMessenger(config) || series === undefined || series.told === 0) return false;
   const { count, every } = config.repeat;
-  return trouble.same - trouble.told < count && Date.now() - trouble.toldAt < every;
+  return series.same - series.told < count && Date.now() - series.toldAt < every;
 }
 
-/** What was told, or will be, of a run counts for the next one. */
-function settle(host: Host, run: string, job: string, name: string): void {
-  const status = host.history.get(run)?.status;
-  if (status === 'succeeded') host.outbox.recover(name, job);
-  else if (status === 'failed' || status === 'partial') host.outbox.told(name, job, Date.now());
+/** What was told, or will be, of a run counts for the next one. `event`: as what; undefined: nothing was. */
+function settle(host: Host, run: RunDocument | undefined, name: string, event: RunEvent | undefined): void {
+  if (run === undefined || event === 'start') return;
+  const { outbox } = host;
+  const { job } = run;
+  const unusual = alarmKindOf(run) !== undefined;
+  if (run.status === 'succeeded') outbox.recover(name, job);
+  else if (isBad(run) && event !== 'anomaly') outbox.told(name, job, Date.now());
+  if (unusual && event !== undefined && event !== 'success' && event !== 'recovery')
+    outbox.told(name, unusualKey(job), Date.now());
+  else if (!unusual && run.status === 'succeeded') outbox.recover(name, unusualKey(job));
 }
 
 /** Records on the run that a notifier could not be reached, so that `runs show` tells; what it was to be told is sent later. */
@@ -129,9 +154,9 @@ export function noteUnsent(host: Host, run: string, name: string, reason: string
   warn(host, document, `notifier ${name} could not be reached: ${reason}`);
   if (host.config.notify[name] === undefined) return;
   const planned = plan(host, document.job, run, name);
-  if (planned === undefined || !isMessenger(planned.config)) return;
+  if (typeof planned === 'string' || !isMessenger(planned.config)) return;
   host.outbox.hold(name, redacted(planned.notification), 'unsent', Date.now() + unsentRetryMs);
-  settle(host, run, document.job, name);
+  settle(host, document, name, planned.event);
 }
 
 /** Records on the run what became of a notification that did not get through at first. */

@@ -8,6 +8,9 @@ import type { Notification } from '../notifiers/notifier.js';
 import { openNotifier } from '../notifiers/open.js';
 import type { Host } from './host.js';
 
+/** How long after a notifier could not be reached it is tried again, ms. */
+export const unsentRetryMs = 15 * 60_000;
+
 /** What became of a notification: `held` back in quiet hours, `folded` into one that was told before or will be. */
 export type Told = 'sent' | 'held' | 'folded' | 'unwanted';
 
@@ -36,6 +39,22 @@ export async function tell(host: Host, name: string, notification: Notification,
   }
   await send(host, name, config, notification, signal);
   return 'sent';
+}
+
+/** The same, for what no run waits for: what does not get through is logged, kept, and tried again later. */
+export async function tellOrKeep(
+  host: Host,
+  name: string,
+  notification: Notification,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await tell(host, name, notification, signal);
+  } catch (error) {
+    const about = { err: error, notifier: name, event: notification.event };
+    host.log.error(about, 'notification not delivered; it is tried again later');
+    host.outbox.hold(name, redacted(notification), 'unsent', Date.now() + unsentRetryMs);
+  }
 }
 
 /** Sends it now. */

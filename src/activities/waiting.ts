@@ -1,7 +1,7 @@
 import { HoldfastError } from '../errors.js';
 import { authNotification } from '../notifiers/message.js';
 import type { Host } from './host.js';
-import { tell, wants } from './tell.js';
+import { tellOrKeep, wants } from './tell.js';
 
 /** Whether other credentials could help. */
 export function isAuth(error: unknown): boolean {
@@ -30,8 +30,6 @@ export async function noteWaiting(
   for (const name of host.config.jobs[input.job]?.notify ?? []) {
     const config = host.config.notify[name];
     if (config === undefined || !wants(config, 'auth')) continue;
-    await tell(host, name, authNotification(host.config.host, noted, destination, reason), signal).catch(
-      (error: unknown) => host.log.warn({ err: error, run, notifier: name }, 'notification not delivered'),
-    );
+    await tellOrKeep(host, name, authNotification(host.config.host, noted, destination, reason), signal);
   }
 }

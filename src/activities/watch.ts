@@ -199,6 +199,7 @@ function digestOf(host: Host, job: string, from: number, to: number): DigestJob 
   const all = host.history.list({ job, limit: 5000 });
   const runs = { succeeded: 0, partial: 0, failed: 0, cancelled: 0, skipped: 0 };
   let stored = 0;
+  let unusual = 0;
   let trouble: string | null = null;
   for (const run of all) {
     const at = endOf(run);
@@ -207,11 +208,18 @@ function digestOf(host: Host, job: string, from: number, to: number): DigestJob 
     if (status === 'queued' || status === 'running' || status === 'paused') continue;
     runs[status]++;
     stored += run.bytes.stored;
+    const anomaly = run.warnings.find(({ code }) => code === 'Anomaly');
+    if (anomaly !== undefined) unusual++;
     if (status === 'failed' || status === 'partial')
       trouble ??= run.error?.message ?? run.warnings.find(({ code }) => code !== 'Unencrypted')?.message ?? status;
+    else if (anomaly !== undefined) trouble ??= anomaly.message;
   }
   const success = all.find(
     ({ status, endedAt }) => status === 'succeeded' && endedAt !== null && Date.parse(endedAt) <= to,
   );
-  return { job, runs, lastSuccess: success?.endedAt ?? null, stored, trouble };
+  const lastSuccess = success?.endedAt ?? null;
+  const config = host.config.jobs[job];
+  const within = config === undefined ? undefined : expectedWithin(config);
+  const overdue = within !== undefined && lastSuccess !== null && to - Date.parse(lastSuccess) > within;
+  return { job, runs, lastSuccess, overdue, unusual, stored, trouble };
 }

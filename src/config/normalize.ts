@@ -18,6 +18,7 @@ export function normalize(parsed: ParsedConfig): Config {
     notify: parsed.notify,
     log: { ...parsed.log, path: parsed.log.path ?? join(state, 'logs') },
     ...(parsed.metrics === undefined ? {} : { metrics: parsed.metrics }),
+    ...(parsed.traces === undefined ? {} : { traces: parsed.traces }),
     jobs: Object.fromEntries(Object.entries(parsed.jobs).map(([name, job]) => [name, normalizeJob(job)])),
   };
 }

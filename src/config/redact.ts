@@ -1,4 +1,4 @@
-import { mask } from './sensitive.js';
+import { leaves, mask } from './sensitive.js';
 
 const shortest = 4;
 
@@ -51,6 +51,7 @@ export class SecretRegistry {
 }
 
 function* forms(secret: string): Generator<string> {
+  yield* partsOf(secret);
   yield secret;
   yield JSON.stringify(secret).slice(1, -1);
   yield encodeURIComponent(Buffer.from(secret).toString('utf8'));
@@ -65,7 +66,24 @@ function* forms(secret: string): Generator<string> {
   }
   // Request errors name the path alone; a short one is no secret.
   const path = url.pathname + url.search;
-  if (path.length >= 12) yield path;
+  if (path.length < 12) return;
+  yield path;
+  // Nor does everybody begin it with its slash.
+  yield path.slice(1);
+}
+
+/** What is secret of a secret of several parts: the tokens in JSON credentials, the lines of a key. */
+function* partsOf(secret: string): Generator<string> {
+  if (secret.includes('\n')) {
+    for (const line of secret.split(/\r?\n/)) if (line.length >= 16 && !line.startsWith('-----')) yield line;
+  }
+  if (!secret.trimStart().startsWith('{')) return;
+  try {
+    for (const { path, value } of leaves(JSON.parse(secret)))
+      if (/secret|token|key|pass/i.test(String(path.at(-1))) && !URL.canParse(value)) yield* forms(value);
+  } catch {
+    // It only looks like JSON.
+  }
 }
 
 /** The process's own registry. */

@@ -10,6 +10,7 @@ import { logSchema } from './schema-log.js';
 import { metricsSchema } from './schema-metrics.js';
 import { type notifyEvents, notifySchema } from './schema-notify.js';
 import { sourceSchema } from './schema-sources.js';
+import { tracesSchema } from './schema-traces.js';
 import { timezoneProblem } from './timezone.js';
 
 /** The config's single source of truth: what is accepted, its defaults, and the description of every key. */
@@ -251,6 +252,7 @@ export const configSchema = z
     notify: named(notifySchema, 'notifiers').prefault({}).describe('Who hears of runs, by name.'),
     log: logSchema,
     metrics: metricsSchema.optional(),
+    traces: tracesSchema.optional(),
     jobs: named(jobSchema, 'jobs')
       .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one job' })
       .describe('The backup jobs, by name.'),
@@ -278,6 +280,7 @@ export type EmailConfig = Extract<NotifyConfig, { type: 'email' }>;
 export type MessengerConfig = Exclude<NotifyConfig, { type: 'healthchecks' | 'uptimekuma' }>;
 export type LogConfig = ParsedConfig['log'] & { path: string };
 export type MetricsConfig = NonNullable<ParsedConfig['metrics']>;
+export type TracesConfig = NonNullable<ParsedConfig['traces']>;
 export type NotifyEvent = (typeof notifyEvents)[number];
 
 type ParsedJob = ParsedConfig['jobs'][string];
@@ -322,5 +325,6 @@ export interface Config {
   notify: Record<string, NotifyConfig>;
   log: LogConfig;
   metrics?: MetricsConfig;
+  traces?: TracesConfig;
   jobs: Record<string, JobConfig>;
 }

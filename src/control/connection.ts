@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
+import { Client, Connection, isGrpcServiceError, type WorkflowClientInterceptor } from '@temporalio/client';
 import type { ClientConnectConfig } from '@temporalio/envconfig';
 import type { NativeConnection, NativeConnectionOptions } from '@temporalio/worker';
 import { HoldfastError } from '../errors.js';
@@ -48,6 +48,7 @@ const connectTimeoutMs = 5000;
 export async function connect(
   config: TemporalConfig | undefined,
   embedded?: { address: string },
+  interceptor?: WorkflowClientInterceptor,
 ): Promise<TemporalClient> {
   const { address, namespace, options } = await resolveTarget(config, embedded);
   let connection: Connection | undefined;
@@ -60,7 +61,11 @@ export async function connect(
   }
   const opened = connection;
   return {
-    client: new Client({ connection, namespace }),
+    client: new Client({
+      connection,
+      namespace,
+      ...(interceptor === undefined ? {} : { interceptors: { workflow: [interceptor] } }),
+    }),
     connection,
     namespace,
     address,

@@ -62,6 +62,7 @@ export async function exportSnapshot(
         native: native.connection,
         queue,
         log: options.log,
+        tracing: session.tracing,
         archivePassword: options.password,
       });
       try {

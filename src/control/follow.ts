@@ -4,6 +4,7 @@ import { ApplicationFailure, CancelledFailure, TerminatedFailure } from '@tempor
 import { emptyDocument } from '../activities/document.js';
 import { History } from '../activities/history.js';
 import { HoldfastError } from '../errors.js';
+import { jobOfRun } from '../run-document.js';
 import type { BackupStatusAnswer, RunDocument, RunStatus } from '../workflows/types.js';
 import { describeRun, isPassing, type Pending, pendingOf, queryStatus } from './executions.js';
 import type { Session } from './session.js';
@@ -129,12 +130,6 @@ function closedDocument(
   } finally {
     history.close();
   }
-}
-
-/** `backup/web-1/site/2026...` and, of a schedule, `backup/web-1/site-2026...`. */
-export function jobOfRun(run: string): string {
-  const name = run.split('/')[2] ?? run;
-  return name.replace(/-\d{4}-\d\d-\d\dT[\d:.]+Z$/, '');
 }
 
 export function isRunDocument(value: unknown): value is RunDocument {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { LoadedConfig } from '../config/load.js';
+import type { Tracing } from '../tracing/tracing.js';
 import { type Lock, type LockHolder, readHolder, tryExclusive, tryShared } from '../worker/locks.js';
 import { connectNative, type TemporalConfig } from './connection.js';
 
@@ -25,6 +26,7 @@ export interface HostedWorkerOptions {
   standing?: boolean;
   /** HOST:PORT for the SDK's own metrics. */
   sdkMetrics?: string;
+  tracing?: Tracing | undefined;
 }
 
 /** A worker that this process hosts, or will as soon as the process that does is gone. */
@@ -80,14 +82,22 @@ export function hostWorker(options: HostedWorkerOptions): HostedWorker {
 
   async function serve(first: boolean): Promise<void> {
     const { installRuntime, startHostWorker } = await import('../worker/worker.js');
-    const { loaded, client, roles, standing } = options;
+    const { loaded, client, roles, standing, tracing } = options;
     const log = await options.log();
     // The native connection makes the runtime, which takes its logger only once.
     installRuntime(log, options.sdkMetrics);
     const native = await connectNative(options.temporal, options.embedded);
     try {
       if (signal.aborted) return;
-      const worker = await startHostWorker({ loaded, client, native: native.connection, roles, log, standing });
+      const worker = await startHostWorker({
+        loaded,
+        client,
+        native: native.connection,
+        roles,
+        log,
+        standing,
+        tracing,
+      });
       hosting = true;
       if (first) options.onReady?.();
       const shutdown = () => void worker.shutdown();

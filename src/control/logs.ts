@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { findJob } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { readLines } from '../repository/lines.js';
-import { jobOfRun } from './follow.js';
+import { jobOfRun } from '../run-document.js';
 import { logFile } from './log.js';
 import { logFiles } from './log-file.js';
 import { atLeast, type LogEntry, parseLine } from './log-line.js';

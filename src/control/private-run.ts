@@ -81,6 +81,7 @@ export async function runPrivately<Status, Heartbeat, Document>(
         native: native.connection,
         queue,
         log: options.log,
+        tracing: session.tracing,
         targetUrl: options.targetUrl,
       });
       try {

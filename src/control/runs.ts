@@ -4,9 +4,10 @@ import { emptyDocument } from '../activities/document.js';
 import { History } from '../activities/history.js';
 import { nearest } from '../config/nearest.js';
 import { HoldfastError } from '../errors.js';
+import { jobOfRun } from '../run-document.js';
 import { closedStatuses, deliverId, type RunDocument, type RunStatus, signalNames } from '../workflows/types.js';
 import { describeRun, isPassing, queryDelivery, queryStatus } from './executions.js';
-import { isRunDocument, jobOfRun, look, type RunUpdate, unknownRun } from './follow.js';
+import { isRunDocument, look, type RunUpdate, unknownRun } from './follow.js';
 import type { Session } from './session.js';
 
 export interface ListOptions {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { type LoadedConfig, usesEmbeddedServer } from '../config/load.js';
 import { resolveSecrets } from '../config/secrets.js';
+import type { Tracing } from '../tracing/tracing.js';
 import type { LockHolder } from '../worker/locks.js';
 import { isAlive, type ServerLog } from '../worker/temporal/server.js';
 import { acquireServer, type ServerHandle } from '../worker/temporal/share.js';
@@ -39,6 +40,8 @@ export interface Session {
   /** The share in the embedded server; undefined with a configured Temporal. */
   readonly embedded: ServerHandle | undefined;
   readonly worker: HostedWorker | undefined;
+  /** Where traces are configured; its workers take part in them. */
+  readonly tracing: Tracing | undefined;
   /** Whether somebody, this process or another, hosts this host's worker. Of other machines it knows nothing. */
   hosted(): boolean;
   /** Stops what this session brought up and nobody else uses. Idempotent. */
@@ -63,10 +66,13 @@ export async function openSession(loaded: LoadedConfig, options: SessionOptions)
           ...(config.temporal?.ui === undefined ? {} : { uiPort: config.temporal.ui }),
         })
       : undefined;
+  let tracing: Tracing | undefined;
   try {
-    const temporal = await connect(temporalConfig, embedded);
-    return makeSession(loaded, options, temporalConfig, temporal, embedded);
+    tracing = await tracingOf(loaded, options);
+    const temporal = await connect(temporalConfig, embedded, tracing?.client);
+    return makeSession(loaded, options, { temporalConfig, temporal, embedded, tracing });
   } catch (error) {
+    await tracing?.close();
     await embedded?.release();
     throw error;
   }
@@ -83,7 +89,16 @@ export async function openIfUp(loaded: LoadedConfig): Promise<Session | undefine
   if (temporalConfig === undefined && record === undefined) return undefined;
   const silent = { info: () => undefined, warn: () => undefined };
   const temporal = await connect(temporalConfig, record);
-  return makeSession(loaded, { worker: false, command: 'holdfast', log: silent }, temporalConfig, temporal, undefined);
+  const options = { worker: false, command: 'holdfast', log: silent };
+  return makeSession(loaded, options, { temporalConfig, temporal, embedded: undefined, tracing: undefined });
+}
+
+/** Loads what traces take only where they are configured. */
+async function tracingOf({ config }: LoadedConfig, options: SessionOptions): Promise<Tracing | undefined> {
+  if (config.traces === undefined) return undefined;
+  const { startTracing } = await import('../tracing/tracing.js');
+  const { command, standing, log } = options;
+  return startTracing(config.traces, { host: config.host, log, ...(standing ? {} : { command }) });
 }
 
 /** The embedded server that runs on this state folder, whoever started it. */
@@ -98,12 +113,17 @@ export async function temporalOf({ config }: LoadedConfig): Promise<TemporalConf
   return resolveSecrets(config.temporal, 'temporal');
 }
 
+interface Parts {
+  temporalConfig: TemporalConfig | undefined;
+  temporal: TemporalClient;
+  embedded: ServerHandle | undefined;
+  tracing: Tracing | undefined;
+}
+
 function makeSession(
   loaded: LoadedConfig,
   options: SessionOptions,
-  temporalConfig: TemporalConfig | undefined,
-  temporal: TemporalClient,
-  embedded: ServerHandle | undefined,
+  { temporalConfig, temporal, embedded, tracing }: Parts,
 ): Session {
   let log = options.workerLog === undefined ? undefined : Promise.resolve(options.workerLog);
   const openOnce = () => {
@@ -122,6 +142,7 @@ function makeSession(
         roles: options.roles ?? ['control', 'host'],
         command: options.command,
         standing: options.standing,
+        tracing,
         ...(options.sdkMetrics === undefined ? {} : { sdkMetrics: options.sdkMetrics }),
         log: openOnce,
         ...(options.onWaiting === undefined ? {} : { onWaiting: options.onWaiting }),
@@ -131,7 +152,7 @@ function makeSession(
   let closed: Promise<void> | undefined;
   const close = async () => {
     await worker?.stop();
-    await temporal.close();
+    await Promise.all([temporal.close(), tracing?.close()]);
     await embedded?.release();
   };
   return {
@@ -139,6 +160,7 @@ function makeSession(
     temporal,
     embedded,
     worker,
+    tracing,
     hosted: () => worker?.hosting === true || workerHolder(loaded.config.state) !== undefined,
     close() {
       closed ??= close();

@@ -51,7 +51,9 @@ function shrunken(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
       );
       found.push({
         ...anomaly(run, 'emptySource', 0, usual, source.name),
-        message: `source ${source.name} is suddenly empty: it had ${count(before[0].files)} files in the run before`,
+        message:
+          `source ${source.name} is suddenly empty: 0 files, expected ${count(usual.low)} to ${count(usual.high)} ` +
+          `(${count(before[0].files)} in the run before)`,
       });
     } else if (source.type !== 'files') {
       if (bytes) found.push({ ...bytes, metric: 'dumpSize' });

@@ -85,6 +85,8 @@ const features: readonly Feature[] = [
   },
 ];
 
+const lastColumn = features.findIndex(({ name }) => name === 'last');
+
 /**
  * The risk of the next run, from the job's (or the host's) earlier ones: logistic regression trained on those very runs,
  * or the rate at which they went wrong where they are too few.
@@ -132,18 +134,21 @@ function train(
   // Few steps keep the weights small, as a penalty on them would.
   const regression = new LogisticRegression({ numSteps: steps, learningRate: 0.5 / rows.length });
   regression.train(matrix, Matrix.columnVector(classes));
-  // The fewer failures it has seen, the nearer it stays to the base rate.
+  // The fewer failures it has seen, the nearer it stays to the base rate: to how often runs went wrong after one like the last.
   const failures = classes.filter((one) => one === 1).length;
   const trust = failures / (failures + 10);
+  const after = { good: rateAfter(ordered, false, base), wrong: rateAfter(ordered, true, base) };
   const [wrong] = regression.classifiers;
   const score = (row: readonly number[]): number => wrong?.testScores(new Matrix([[...row]]))[0] ?? 0;
   return (point) => {
     const row = scaled(point);
-    const probability = Math.min(0.99, Math.max(0.01, trust * score(row) + (1 - trust) * base));
+    const usually = (point[lastColumn] ?? 0) > 0 ? after.wrong : after.good;
+    const probability = Math.min(0.99, Math.max(0.01, trust * score(row) + (1 - trust) * usually));
     // A reason is what raises the risk against a run of which that one thing were as usual.
     const raised = features.map((feature, at) => {
       const usual = row.map((value, column) => (column === at + 1 ? 0 : value));
-      return { feature, value: point[at] ?? 0, by: trust * (score(row) - score(usual)) };
+      const byLast = at === lastColumn ? (1 - trust) * (usually - after.good) : 0;
+      return { feature, value: point[at] ?? 0, by: trust * (score(row) - score(usual)) + byLast };
     });
     const reasons = raised
       .filter(({ by, value }) => by > 0.02 && value > 0)
@@ -152,6 +157,15 @@ function train(
       .map(({ feature, value }) => feature.reason(value));
     return { probability, reasons };
   };
+}
+
+/** How often a run went wrong whose last one had gone wrong, or had not; drawn towards the base rate while there are few. */
+function rateAfter(ordered: readonly RunFigures[], lastWrong: boolean, base: number): number {
+  const followers = ordered.filter((_, at) => {
+    const before = ordered[at + 1];
+    return before !== undefined && wentWrong(before) === lastWrong;
+  });
+  return (followers.filter(wentWrong).length + 4 * base) / (followers.length + 4);
 }
 
 /** When the next run begins, ms: as long after the last one as usual, but not before now. */

@@ -52,6 +52,8 @@ export function metricsOf(config: Config, history: History, around: Surroundings
       'When the newest run ended whose snapshot is there; 0: never.',
       'destination',
     ),
+    bytes: job('destination_last_stored_bytes', 'Bytes that run sent there.', 'destination'),
+    failed: job('destination_last_failed', 'Whether the newest run that is over could not store there.', 'destination'),
     retries: job(
       'destination_last_retries',
       'Uploads of the newest run that failed and were tried again later.',
@@ -86,7 +88,12 @@ export function metricsOf(config: Config, history: History, around: Surroundings
     for (const destination of settings.destinations) {
       const there = { job: name, destination };
       const known = figures.flatMap((one) => one.destinations.filter((each) => each.name === destination));
-      byDestination.stored.set(there, endOf(history.newest(name, good, destination)));
+      const stored = history.newest(name, good, destination);
+      byDestination.stored.set(there, endOf(stored));
+      const sent = stored?.destinations.find((each) => each.name === destination)?.bytes;
+      if (sent !== undefined) byDestination.bytes.set(there, sent);
+      const state = last?.destinations.find((each) => each.name === destination)?.status;
+      byDestination.failed.set(there, state === 'missed' || state === 'failed' ? 1 : 0);
       byDestination.missed.set(there, history.owed(name, destination).length);
       if (known[0] !== undefined) byDestination.retries.set(there, known[0].misses);
       const space = known.find(({ free }) => free !== undefined);

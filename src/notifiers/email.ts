@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { secretRegistry } from '../config/redact.js';
 import type { EmailConfig } from '../config/schema.js';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { Notification, Notifier, Severity } from './notifier.js';
@@ -90,7 +91,7 @@ export class Email implements Notifier {
 
   private failure(error: unknown): HoldfastError {
     const { name } = this;
-    const said = cut(error instanceof Error ? error.message : String(error), 300);
+    const said = cut(secretRegistry.redact(error instanceof Error ? error.message : String(error)), 300);
     const reply = error instanceof Error && 'responseCode' in error ? Number(error.responseCode) : 0;
     const options = { cause: error, hint: `Check notify.${name}; \`holdfast notify test ${name}\` tries it.` };
     if (errnoOf(error) === 'EAUTH') {

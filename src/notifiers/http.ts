@@ -1,3 +1,4 @@
+import { secretRegistry } from '../config/redact.js';
 import { HoldfastError } from '../errors.js';
 import type { Notification, Notifier } from './notifier.js';
 import { cut } from './text.js';
@@ -20,6 +21,7 @@ export interface HttpNotifierOptions {
 
 const timeoutMs = 15_000;
 const maxAnswer = 4096;
+const longestSecret = 512;
 /** A run waits for its notifications; what takes longer is sent later. */
 const longestWaitMs = 30_000;
 
@@ -53,7 +55,7 @@ export class HttpNotifier implements Notifier {
       });
     }
     const { status } = response;
-    const said = answer.trim() === '' ? '' : `: ${cut(answer, 200)}`;
+    const said = answer.trim() === '' ? '' : `: ${cut(secretRegistry.redact(answer), 200)}`;
     const hint = `Check notify.${name}; \`holdfast notify test ${name}\` tries it.`;
     if (status >= 200 && status < 300) {
       if (this.options.accepted?.(answer) ?? true) return;
@@ -100,7 +102,9 @@ async function beginningOf(response: Response): Promise<string> {
       break;
     }
   }
-  return Buffer.concat(parts).subarray(0, maxAnswer).toString('utf8');
+  const answer = Buffer.concat(parts).subarray(0, maxAnswer).toString('utf8');
+  // What may be half a secret could not be taken out.
+  return size < maxAnswer ? answer : answer.slice(0, -longestSecret);
 }
 
 function waitOf(response: Response): number | undefined {

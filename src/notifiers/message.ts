@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { NotifyEvent } from '../config/schema.js';
 import { humanBytes, humanDuration, plural } from '../format.js';
 import type { RunDocument } from '../run-document.js';
+import { alarmsOf } from './alarms.js';
 import { nextStep, notStored, unusualStep } from './next-step.js';
 import type { Digest, Missed, Notification, Severity } from './notifier.js';
 import { cut, utcTime } from './text.js';
@@ -75,8 +76,10 @@ export function drillNotification(
     subject: `${drill.job}: drill FAILED, its backup may not restore`,
     next: `See what failed: \`holdfast drills show ${drill.drill}\`. Then \`holdfast check ${drill.job} --read-data\`.`,
     facts: [
+      { name: 'Host', value: host },
+      { name: 'Drill', value: drill.drill },
       { name: 'Snapshot', value: drill.snapshot ?? 'none could be chosen' },
-      { name: 'Duration', value: humanDuration(drill.durationMs) },
+      { name: 'Took', value: humanDuration(drill.durationMs) },
     ],
     problems: drill.problems.map(({ message }) => message),
   });
@@ -91,17 +94,28 @@ export function authNotification(host: string, run: RunDocument, destination: st
     job: run.job,
     subject: `${run.job}: waits for new credentials for ${destination}`,
     next: `Renew the credentials of ${destination}: \`holdfast login ${destination}\`, or put fresh ones where the config points to. The run goes on by itself.`,
-    problems: [reason],
+    facts: [
+      { name: 'Host', value: host },
+      { name: 'Run', value: run.run },
+      { name: 'Started', value: utcTime(run.startedAt) },
+    ],
+    problems: [`${destination}: ${reason}`],
     run,
   });
 }
 
-/** What a run's notification says. `repeated`: how often it, or what it recovers from, happened. */
+/**
+ * What a run's notification says.
+ *
+ * @param repeated how often it, or what it recovers from, happened.
+ * @param was what it recovers from: runs that failed, or ones that were unusual.
+ */
 export function runNotification(
   host: string,
   event: NotifyEvent,
   run: RunDocument,
   repeated: Notification['repeated'] = null,
+  was: 'failed' | 'unusual' = 'failed',
 ): Notification {
   return compose({
     key: run.run,
@@ -109,7 +123,7 @@ export function runNotification(
     host,
     job: run.job,
     ...(event === 'start' ? { time: run.startedAt } : run.endedAt === null ? {} : { time: run.endedAt }),
-    subject: `${run.job}: ${headline(event, run)}${timesText(event, repeated)}`,
+    subject: `${run.job}: ${event === 'recovery' && was === 'unusual' ? 'usual again' : headline(event, run)}${timesText(event, repeated, was)}`,
     next: event === 'start' ? null : event === 'anomaly' ? unusualStep(run) : nextStep(run),
     facts: factsOf(host, run),
     problems: problemsOf(run),
@@ -133,10 +147,15 @@ function headline(event: NotifyEvent, run: RunDocument): string {
     case 'anomaly':
       return `UNUSUAL: ${cut(run.warnings.find(({ code }) => code === 'Anomaly')?.message ?? '', 150)}`;
     case 'auth':
-      return `ACCESS DENIED${at}${count}`;
+      return names.length > 0
+        ? `ACCESS DENIED${at}${count}`
+        : `ACCESS DENIED: ${cut(run.error?.message ?? run.status, 120)}`;
     case 'warning': {
+      const [first] = run.status === 'succeeded' ? alarmsOf(run) : run.warnings;
+      if (run.status === 'succeeded') return `WARNING: ${cut(first?.message ?? '', 150)}`;
       const { unreadable } = run.files;
       const files = unreadable === 0 ? '' : `, ${plural(unreadable, 'file')} unreadable`;
+      if (names.length === 0 && files === '' && first !== undefined) return `PARTIAL: ${cut(first.message, 150)}`;
       return `PARTIAL${names.length === 0 ? '' : `, missed${at}${count}`}${files}`;
     }
     default:
@@ -144,10 +163,11 @@ function headline(event: NotifyEvent, run: RunDocument): string {
   }
 }
 
-function timesText(event: NotifyEvent, repeated: Notification['repeated']): string {
+function timesText(event: NotifyEvent, repeated: Notification['repeated'], was: 'failed' | 'unusual'): string {
   if (repeated === null) return '';
   const since = utcTime(repeated.since).slice(0, 16);
-  if (event === 'recovery') return ` after ${plural(repeated.count, 'failure')} since ${since}`;
+  if (event === 'recovery')
+    return ` after ${plural(repeated.count, was === 'unusual' ? 'unusual run' : 'failure')} since ${since}`;
   return repeated.count > 1 ? `, ${repeated.count} times in a row since ${since}` : '';
 }
 
@@ -235,7 +255,10 @@ export function backAgain(host: string, job: string, since: string, success: str
 }
 
 export function digestNotification(host: string, digest: Digest): Notification {
-  const bad = digest.jobs.filter(({ runs, lastSuccess }) => runs.failed + runs.partial > 0 || lastSuccess === null);
+  const bad = digest.jobs.filter(
+    ({ runs, lastSuccess, overdue, unusual }) =>
+      runs.failed + runs.partial + unusual > 0 || overdue || lastSuccess === null,
+  );
   const well = digest.jobs.length - bad.length;
   return compose({
     key: `${digest.from} ${digest.to}`,
@@ -254,12 +277,14 @@ export function digestNotification(host: string, digest: Digest): Notification {
     facts: [
       { name: 'From', value: utcTime(digest.from) },
       { name: 'To', value: utcTime(digest.to) },
-      ...digest.jobs.map(({ job, runs, lastSuccess, stored }) => ({
+      ...digest.jobs.map(({ job, runs, lastSuccess, overdue, unusual, stored }) => ({
         name: job,
         value: [
           `${runs.succeeded} succeeded`,
           ...(runs.partial > 0 ? [`${runs.partial} partial`] : []),
           ...(runs.failed > 0 ? [`${runs.failed} FAILED`] : []),
+          ...(unusual > 0 ? [`${unusual} UNUSUAL`] : []),
+          ...(overdue ? ['OVERDUE'] : []),
           `${humanBytes(stored)} stored`,
           `last success ${lastSuccess === null ? 'never' : utcTime(lastSuccess)}`,
         ].join(', '),

@@ -21,6 +21,10 @@ export interface DigestJob {
   job: string;
   runs: { succeeded: number; partial: number; failed: number; cancelled: number; skipped: number };
   lastSuccess: string | null;
+  /** It had not succeeded within the time that is expected when the period ended. */
+  overdue: boolean;
+  /** How many of the runs were unlike the ones before. */
+  unusual: number;
   /** Bytes stored in the period. */
   stored: number;
   /** The last error or warning of the newest run that was not good. */

@@ -10,6 +10,7 @@ import { openRepository } from '../activities/open-repository.js';
 import type { RestoreActivities } from '../activities/restore.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
+import type { Tracing } from '../tracing/tracing.js';
 import { restoreActivitiesOf } from './restore-activities.js';
 import { sweepRestores } from './sweep-restores.js';
 import { installRuntime, type RunningWorker, workflowSource } from './worker.js';
@@ -21,6 +22,7 @@ export interface PrivateWorkerOptions {
   /** A queue that only this command's run uses. */
   queue: string;
   log: Logger;
+  tracing?: Tracing | undefined;
   /** The server to restore a database to, with its password; never written down. */
   targetUrl?: string | undefined;
   /** The password of an archive to export; never written down. */
@@ -37,7 +39,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
     connection: native,
     namespace: client.options.namespace,
     identity: `holdfast command ${process.pid}@${loaded.config.host}`,
-    ...workflowSource(),
+    ...workflowSource(options.tracing),
     activities: guarded({
       ...restoreActivitiesOf(host, options.targetUrl),
       ...createCopyActivities(host),

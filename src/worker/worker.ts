@@ -16,6 +16,7 @@ import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import { createControlActivities } from '../activities/watch-activities.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
+import type { Tracing } from '../tracing/tracing.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
 import { restoreActivitiesOf } from './restore-activities.js';
 import { reviveRuns } from './revive.js';
@@ -30,6 +31,7 @@ export interface HostWorkerOptions {
   log: Logger;
   /** The worker stays: it prepares itself while there is nothing to do. */
   standing?: boolean;
+  tracing?: Tracing | undefined;
 }
 
 export interface RunningWorker {
@@ -39,13 +41,20 @@ export interface RunningWorker {
   shutdown(): Promise<void>;
 }
 
-const bundle = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+const pathOf = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
-/** Where the worker takes its workflows from: bundled at build time, else from source. */
-export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  return existsSync(bundle)
-    ? { workflowBundle: { codePath: bundle } }
-    : { workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)) };
+/** Where the worker takes its workflows from: bundled at build time, else from source. Traced ones are another bundle. */
+export function workflowSource(
+  tracing: Tracing | undefined,
+): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'interceptors' | 'sinks'> {
+  const codePath = pathOf(tracing === undefined ? '../workflow-bundle.js' : '../workflow-bundle-traced.js');
+  if (existsSync(codePath)) return { workflowBundle: { codePath }, ...tracing?.worker };
+  const workflowModules = tracing === undefined ? [] : [pathOf('../workflows/trace-interceptors.js')];
+  return {
+    workflowsPath: pathOf('../workflows/index.js'),
+    ...tracing?.worker,
+    interceptors: { ...tracing?.worker.interceptors, workflowModules },
+  };
 }
 
 let installed = false;
@@ -91,7 +100,7 @@ const namespaceOf = (client: Client): string => client.options.namespace;
  * earlier worker of this host had in hand is dead and is handed out again at once.
  */
 export async function startHostWorker(options: HostWorkerOptions): Promise<RunningWorker> {
-  const { loaded, client, native, roles, log } = options;
+  const { loaded, client, native, roles, log, tracing } = options;
   installRuntime(log);
   const host = new Host(loaded, client, log);
   const common: Partial<WorkerOptions> = {
@@ -114,7 +123,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     workers.push(
       await Worker.create({
         ...common,
-        ...workflowSource(),
+        ...workflowSource(tracing),
         activities: createControlActivities(host),
         maxConcurrentActivityTaskExecutions: 4,
         taskQueue: controlQueue,
@@ -131,6 +140,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     workers.push(
       await Worker.create({
         ...common,
+        ...(tracing === undefined ? {} : { interceptors: tracing.worker.interceptors }),
         activities: {
           ...createBackupActivities(host),
           ...createCareActivities(host),

@@ -120,9 +120,30 @@ describe('events', () => {
     expect(receiver.json()).toMatchObject({ event: 'anomaly', subject: 'site: UNUSUAL: files fell from 1200 to 3' });
     expect(receiver.json().next).toMatch(/^Is this meant\? /);
     later(1000);
+    expect((await tellOf(ended(run()))).told).toBe('sent');
+    expect(receiver.json()).toMatchObject({
+      event: 'recovery',
+      subject: 'site: usual again after 1 unusual run since 2026-11-23 12:00',
+    });
     expect((await tellOf(ended(run()))).told).toBe('unwanted');
     expect((await tellOf(ended(weak()))).told).toBe('sent');
-    expect(events()).toEqual(['failure', 'anomaly', 'failure']);
+    expect(events()).toEqual(['failure', 'anomaly', 'recovery', 'failure']);
+  });
+
+  test('an alarm in a run that went well is a warning, but not to services that watch pings', async () => {
+    const warnings = [{ code: 'CheckFailed', message: 'nas: 2 packs are damaged since the last check' }];
+    open();
+    await tellOf(ended(run({ warnings })));
+    expect(receiver.json()).toMatchObject({
+      event: 'warning',
+      severity: 'warning',
+      subject: 'site: WARNING: nas: 2 packs are damaged since the last check',
+    });
+    expect(receiver.json().next).toMatch(/^`holdfast check site --repair` heals it/);
+    await host.close();
+    open({ type: 'healthchecks', on: ['success', 'warning', 'failure'] });
+    await tellOf(ended(run({ warnings })));
+    expect(new URL(receiver.last().url, receiver.url).pathname).toBe('/');
   });
 
   test('a failure that happened before the notifier was there is recovered from too', async () => {
@@ -185,6 +206,45 @@ describe('repeated failures', () => {
     const second = ended(weak());
     await tellOf(second);
     expect((await tellOf(second)).told).toBe('folded');
+  });
+
+  test('so are runs that stay unusual, whatever their figures, until they are usual again', async () => {
+    open({ on: ['failure', 'warning', 'recovery', 'anomaly'] });
+    const slow = (minutes: number) =>
+      run({ warnings: [{ code: 'Anomaly', message: `the run took ${minutes} min, expected at most 20 min` }] });
+    const told: string[] = [];
+    for (const minutes of [35, 41, 119, 38]) {
+      told.push((await tellOf(ended(slow(minutes)))).told);
+      later(8 * 3_600_000);
+    }
+    expect(told).toEqual(['sent', 'folded', 'folded', 'sent']);
+    expect(receiver.json().subject).toBe(
+      'site: UNUSUAL: the run took 38 min, expected at most 20 min, 4 times in a row since 2026-11-23 12:00',
+    );
+    const other = { code: 'Anomaly', message: 'source www has 3 files, expected 700 to 1,400' };
+    expect((await tellOf(ended(run({ warnings: [other] })))).told).toBe('sent');
+    // A failure does not say whether it is over.
+    expect((await tellOf(ended(weak()))).told).toBe('sent');
+    expect((await tellOf(ended(run({ warnings: [other] })))).told).toBe('sent');
+    expect(receiver.json()).toMatchObject({ event: 'recovery', subject: expect.stringContaining('after 1 failure') });
+    later(1000);
+    await tellOf(ended(run()));
+    expect(receiver.json()).toMatchObject({
+      event: 'recovery',
+      subject: 'site: usual again after 6 unusual runs since 2026-11-23 12:00',
+    });
+    expect(events()).toEqual(['anomaly', 'anomaly', 'anomaly', 'failure', 'recovery', 'recovery']);
+  });
+
+  test('what is unusual is told at once while a partial run that repeats is folded', async () => {
+    open({ on: ['warning', 'anomaly'] });
+    const partial = { status: 'partial', files: { total: 9, new: 0, changed: 0, unreadable: 1 } } as const;
+    await tellOf(ended(run(partial)));
+    expect((await tellOf(ended(run(partial)))).told).toBe('folded');
+    const warnings = [{ code: 'Anomaly', message: 'source www is suddenly empty: 0 files, expected 5 to 9' }];
+    expect((await tellOf(ended(run({ ...partial, warnings })))).told).toBe('sent');
+    expect((await tellOf(ended(run({ ...partial, warnings })))).told).toBe('folded');
+    expect(events()).toEqual(['warning', 'anomaly']);
   });
 
   test('services that watch pings get every one', async () => {

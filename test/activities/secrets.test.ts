@@ -4,7 +4,9 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { configJsonSchema } from '../../src/config/json-schema.js';
 import type * as ConfigModule from '../../src/config/load.js';
+import type * as SecretsModule from '../../src/config/secrets.js';
 import type * as ApplyModule from '../../src/control/apply.js';
 import type * as BackupModule from '../../src/control/backup.js';
 import type * as LogModule from '../../src/control/log.js';
@@ -17,6 +19,7 @@ import { Store } from '../../src/repository/store.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { MailServer } from '../support/mail-server.js';
 import { Receiver } from '../support/receiver.js';
+import { secretFields } from '../support/secret-fields.js';
 
 const built = <T>(file: string): Promise<T> =>
   import(pathToFileURL(path.resolve(import.meta.dirname, '../../dist', file)).href) as Promise<T>;
@@ -34,6 +37,38 @@ const secrets = {
   smtpPassword: 'PLANTED-p@ss/word&of-smtp',
   botToken: '12345:PLANTED-bot-token',
   topic: 'PLANTED-topic',
+  pushToken: 'PLANTED-token-of-ntfy',
+  slackPath: 'PLANTED-path-of-slack',
+  discordPath: 'PLANTED-path-of-discord',
+  teamsPath: 'PLANTED-path-of-teams',
+  gotifyToken: 'PLANTED-token-of-gotify',
+  pushoverToken: 'PLANTED-token-of-pushover',
+  pushoverUser: 'PLANTED-user-of-pushover',
+  checksPath: 'PLANTED-uuid-of-healthchecks',
+  kumaPath: 'PLANTED-token-of-uptime-kuma',
+  collector: 'Bearer PLANTED-token-of-the-collector',
+  sftpPassword: 'PLANTED-password-of-sftp',
+  jumpPassword: 'PLANTED-password-of-the-jump-host',
+  sftpKey: 'PLANTED-private-key-of-sftp',
+  sftpKeyPassphrase: 'PLANTED-passphrase-of-the-sftp-key',
+  jumpKey: 'PLANTED-private-key-of-the-jump-host',
+  jumpKeyPassphrase: 'PLANTED-passphrase-of-the-jump-key',
+  ftpPassword: 'PLANTED-password-of-ftp',
+  driveRefresh: 'PLANTED-refresh-token-of-drive',
+  boxSecret: 'PLANTED-app-secret-of-dropbox',
+  boxRefresh: 'PLANTED-refresh-token-of-dropbox',
+  pgUrlPassword: 'PLANTED-password-in-a-postgres-url',
+  pgPassword: 'PLANTED-password-of-postgres',
+  mysqlUrlPassword: 'PLANTED-password-in-a-mysql-url',
+  mysqlPassword: 'PLANTED-password-of-mysql',
+  sshKey: 'PLANTED-private-key-of-ssh',
+  sshKeyPassphrase: 'PLANTED-passphrase-of-the-ssh-key',
+};
+/** What this run has no use for: the embedded server asks for no key, no metrics are served, no repository is for an RSA key. */
+const elsewhere = {
+  'temporal.apiKey': 'PLANTED-key-of-temporal-cloud',
+  'encryption.privateKey': 'PLANTED-private-key-of-repositories',
+  'metrics.token': 'PLANTED-token-of-scrapers',
 };
 const forms = Object.values(secrets).flatMap((secret) => [
   secret,
@@ -41,11 +76,16 @@ const forms = Object.values(secrets).flatMap((secret) => [
   Buffer.from(secret).toString('base64'),
 ]);
 const found = (text: string): string[] => [...forms, 'PLANTED'].filter((form) => text.includes(form));
+/** Notifiers that are refused, of which the run tells. */
+const unheard = ['mail', 'bot', 'push', 'slack', 'discord', 'teams', 'gotify', 'pushover', 'checks', 'kuma'];
+/** Jobs with a database that nobody serves. */
+const databases = ['pg-url', 'pg-ssh', 'mysql-url', 'mysql-ssh'];
 
 let folder: string;
 let receiver: Receiver;
 let mailServer: MailServer;
 let document: RunDocument;
+let config: object;
 const said = { stderr: '', argv: new Set<string>(), histories: [] as string[], heartbeats: [] as string[] };
 const at = (...names: string[]): string => path.join(folder, ...names);
 
@@ -74,7 +114,7 @@ beforeAll(async () => {
   receiver = await Receiver.start();
   // Both say what they were sent: that comes back in errors.
   receiver.answer = ({ url, body }) =>
-    url.startsWith('/good') ? { status: 200 } : { status: 404, body: `unknown: ${url} ${body.slice(0, 60)}` };
+    url.startsWith('/good') ? { status: 200 } : { status: 404, body: `unknown: ${url} ${body}` };
   const plainAuth = { allowInsecureAuth: true, disabledCommands: ['STARTTLS'], user: 'backup', password: 'another' };
   mailServer = await MailServer.start(plainAuth);
   mkdirSync(at('source'));
@@ -84,7 +124,17 @@ beforeAll(async () => {
   chmodSync(at('say'), 0o700);
   writeFileSync(at('answer'), secrets.command, { mode: 0o600 });
   process.env.HOLDFAST_TEST_ACCESS_KEY = secrets.secretAccessKey;
-  const config = {
+  const ssh = {
+    host: '127.0.0.1',
+    port: 9,
+    user: 'u',
+    privateKey: secrets.sshKey,
+    passphrase: secrets.sshKeyPassphrase,
+    hostKey: `SHA256:${'a'.repeat(43)}`,
+  };
+  const database = (source: object) => ({ sources: [source], destinations: ['nas'], notify: [] });
+  const server = { host: '127.0.0.1', port: 9, user: 'u' };
+  config = {
     host: 'web-1',
     state: at('state'),
     encryption: { passphrase: secrets.passphrase },
@@ -110,6 +160,44 @@ beforeAll(async () => {
         secretAccessKey: `\${command:${at('say')}}`,
         giveUpAfter: '1s',
       },
+      vault: {
+        type: 'sftp',
+        ...server,
+        path: '/b',
+        password: secrets.sftpPassword,
+        jump: { ...server, password: secrets.jumpPassword },
+        giveUpAfter: '1s',
+      },
+      keyed: {
+        type: 'sftp',
+        ...server,
+        path: '/k',
+        privateKey: secrets.sftpKey,
+        passphrase: secrets.sftpKeyPassphrase,
+        jump: { ...server, privateKey: secrets.jumpKey, passphrase: secrets.jumpKeyPassphrase },
+        giveUpAfter: '1s',
+      },
+      old: { type: 'ftp', ...server, path: '/b', password: secrets.ftpPassword, tls: 'off', giveUpAfter: '1s' },
+      drive: {
+        type: 'gdrive',
+        credentials: JSON.stringify({
+          type: 'authorized_user',
+          client_id: 'c',
+          client_secret: 's',
+          refresh_token: secrets.driveRefresh,
+        }),
+        endpoint: 'http://127.0.0.1:9',
+        giveUpAfter: '1s',
+      },
+      box: {
+        type: 'dropbox',
+        path: '/b',
+        appKey: 'k',
+        appSecret: secrets.boxSecret,
+        refreshToken: secrets.boxRefresh,
+        endpoint: 'http://127.0.0.1:9',
+        giveUpAfter: '1s',
+      },
     },
     notify: {
       hook: {
@@ -128,16 +216,33 @@ beforeAll(async () => {
         to: ['b@example.com'],
       },
       bot: { type: 'telegram', server: receiver.url, token: secrets.botToken, chat: '1' },
-      push: { type: 'ntfy', server: receiver.url, topic: secrets.topic },
+      push: { type: 'ntfy', server: receiver.url, topic: secrets.topic, token: secrets.pushToken },
+      slack: { type: 'slack', url: `${receiver.url}/${secrets.slackPath}` },
+      discord: { type: 'discord', url: `${receiver.url}/${secrets.discordPath}` },
+      teams: { type: 'teams', url: `${receiver.url}/${secrets.teamsPath}` },
+      gotify: { type: 'gotify', server: receiver.url, token: secrets.gotifyToken },
+      pushover: {
+        type: 'pushover',
+        server: receiver.url,
+        token: secrets.pushoverToken,
+        userKey: secrets.pushoverUser,
+      },
+      checks: { type: 'healthchecks', url: `${receiver.url}/${secrets.checksPath}`, on: ['warning'] },
+      kuma: { type: 'uptimekuma', url: `${receiver.url}/${secrets.kumaPath}`, on: ['warning'] },
     },
+    traces: { endpoint: `${receiver.url}/good/v1/traces`, headers: { authorization: secrets.collector } },
     jobs: {
       site: {
         sources: [{ type: 'files', name: 'www', paths: [at('source')] }],
-        destinations: ['nas', 'cloud', 'broken'],
-        notify: ['good', 'mail', 'bot', 'push', 'hook'],
+        destinations: ['nas', 'cloud', 'broken', 'vault', 'keyed', 'old', 'drive', 'box'],
+        notify: ['good', ...unheard, 'hook'],
         schedule: { every: '1d' },
         expect: { within: '2s' },
       },
+      'pg-url': database({ type: 'postgres', url: `postgres://u:${secrets.pgUrlPassword}@127.0.0.1:9` }),
+      'pg-ssh': database({ type: 'postgres', ...server, password: secrets.pgPassword, ssh }),
+      'mysql-url': database({ type: 'mysql', url: `mysql://u:${secrets.mysqlUrlPassword}@127.0.0.1:9` }),
+      'mysql-ssh': database({ type: 'mysql', ...server, password: secrets.mysqlPassword, ssh }),
     },
   };
   writeFileSync(at('holdfast.json'), JSON.stringify(config), { mode: 0o600 });
@@ -172,6 +277,7 @@ beforeAll(async () => {
     try {
       await applyConfig(session);
       const { run } = await startBackup(session, 'site');
+      for (const job of databases) await startBackup(session, job);
       const { client } = session.temporal;
       const handle = client.workflow.getHandle<() => Promise<RunDocument>>(run);
       const beats = setInterval(() => {
@@ -191,7 +297,10 @@ beforeAll(async () => {
       };
       // And the watch has told of the miss.
       const missed = (): boolean => receiver.received.some(({ body }) => body.includes('"event":"missed"'));
-      while (!missed() || !(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
+      const log = (): string => readFileSync(at('state', 'logs', 'holdfast.log'), 'utf8');
+      const asked = (): boolean =>
+        databases.every((job) => new RegExp(`"job":"${job}".*listDatabases failed`).test(log()));
+      while (!missed() || !asked() || !(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
       clearInterval(beats);
       document = (await documentSoFar(run)) as RunDocument;
       for await (const execution of client.workflow.list()) {
@@ -237,11 +346,18 @@ function textsBelow(name: string): Map<string, string> {
   return texts;
 }
 
-test('the run went as planned: one destination stored, two missed, the notifier not reached', () => {
-  expect(document.destinations.map(({ name, status }) => [name, status])).toEqual([
-    ['nas', 'stored'],
-    ['cloud', 'missed'],
-    ['broken', 'missed'],
+test('every secret that the schema knows is planted, and what this run has no use for is known', () => {
+  const fields = [...secretFields(configJsonSchema(), config)];
+  const planted = (value: string): boolean =>
+    /PLANTED|HOLDFAST_TEST_ACCESS_KEY/.test(value) || value.includes(at('say')) || value.includes(at('token'));
+  expect(fields.filter(([, values]) => !values.some(planted)).map(([field]) => field)).toEqual(Object.keys(elsewhere));
+  expect(fields.length).toBeGreaterThan(35);
+});
+
+test('the run went as planned: one destination stored, the others missed, notifiers not reached', () => {
+  expect(document.destinations.map(({ name, status }) => `${name} ${status}`)).toEqual([
+    'nas stored',
+    ...['cloud', 'broken', 'vault', 'keyed', 'old', 'drive', 'box'].map((name) => `${name} missed`),
   ]);
   expect(said.histories.length).toBeGreaterThanOrEqual(2);
   const unsent = document.warnings.filter(({ code }) => code === 'NotifyFailed').map(({ message }) => message);
@@ -249,6 +365,7 @@ test('the run went as planned: one destination stored, two missed, the notifier 
     expect.stringMatching(/^notifier mail .*refused the login.*wrong: backup \*\*\*/),
     expect.stringMatching(/^notifier bot .*answered 404: unknown: .*\*\*\*/),
     expect.stringMatching(/^notifier push .*answered 404.*\*\*\*/),
+    ...unheard.slice(3).map((name) => expect.stringMatching(new RegExp(`^notifier ${name} .*answered 404`))),
   ]);
   expect(said.argv.size).toBeGreaterThan(0);
   expect([...said.argv].some((line) => line.includes('say'))).toBe(true);
@@ -273,11 +390,20 @@ test('nor does the document of the run, the log, stderr or any command line', ()
 });
 
 test('nor what was told, of the start, the end and the miss', () => {
-  const told = receiver.received.filter(({ url }) => url.startsWith('/good'));
+  const told = receiver.received.filter(({ url }) => url.startsWith('/good') && !url.includes('traces'));
   expect(told.map(({ headers }) => headers['x-holdfast-event']).sort()).toEqual(['missed', 'start', 'warning']);
   for (const { body } of told) expect(found(body)).toEqual([]);
   // What the others were to be told holds their own secrets only where it has to.
-  for (const { body } of receiver.received) expect(found(body.replace(secrets.topic, ''))).toEqual([]);
+  const own = [secrets.topic, secrets.pushoverToken, secrets.pushoverUser];
+  for (const { body } of receiver.received)
+    expect(found(own.reduce((text, secret) => text.replace(secret, ''), body))).toEqual([]);
+});
+
+test('nor the traces', () => {
+  const traces = receiver.received.filter(({ url }) => url.includes('traces'));
+  expect(traces.map(({ body }) => body).join()).toContain('RunActivity:commit');
+  expect(traces[0]?.headers.authorization).toBe(secrets.collector);
+  for (const { body } of traces) expect(found(body)).toEqual([]);
 });
 
 test('nor anything that is left in state and spool', () => {
@@ -308,9 +434,16 @@ test('nor the repository, its root decrypted', async () => {
 
 test('an error met with a secret in it leaves without it', async () => {
   const { asFailure } = await built<{ asFailure: (error: unknown) => Error }>('activities/failures.js');
+  const { resolveSecrets } = await built<typeof SecretsModule>('config/secrets.js');
+  for (const [field, value] of Object.entries(elsewhere)) {
+    const [section = '', key = ''] = field.split('.');
+    await resolveSecrets({ [key]: value }, section);
+    expect(found(asFailure(new Error(`with ${value} it failed`)).message), field).toEqual([]);
+  }
   const url = `http://127.0.0.1:9/${secrets.hookPath}`;
   expect(found(asFailure(new Error(`POST ${url} and ${new URL(url).pathname}`)).message)).toEqual([]);
-  for (const secret of [secrets.secretAccessKey, secrets.sessionToken, secrets.command, secrets.hookSecret]) {
+  const { hookPath: _, ...whole } = secrets;
+  for (const secret of Object.values(whole)) {
     const failure = asFailure(
       new Error(`request to http://u:${secret}@h/${secret}?k=${encodeURIComponent(secret)} failed`),
     );

@@ -182,7 +182,7 @@ describe('errors', () => {
   test('an unknown key’s hint lists the known ones', () => {
     const error = failure(() => load(sample({ colour: 1 })));
     expect(error.hint).toBe(
-      'Known here: host, state, spool, temporal, encryption, destinations, notify, log, metrics, jobs.',
+      'Known here: host, state, spool, temporal, encryption, destinations, notify, log, metrics, traces, jobs.',
     );
   });
 

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { jobOfRun } from '../../src/control/follow.js';
+import { jobOfRun } from '../../src/run-document.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
 

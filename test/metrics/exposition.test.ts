@@ -125,6 +125,9 @@ test('says of each job and destination what the history knows', async () => {
     'holdfast_last_stored_bytes{job="site"}': night(1).storedBytes,
     'holdfast_destination_last_stored_timestamp_seconds{job="site",destination="nas"}': second(1) + 30,
     'holdfast_destination_last_stored_timestamp_seconds{job="site",destination="usb"}': second(0) + 30,
+    'holdfast_destination_last_stored_bytes{job="site",destination="usb"}': 1,
+    'holdfast_destination_last_failed{job="site",destination="usb"}': 1,
+    'holdfast_destination_last_failed{job="site",destination="nas"}': 1,
     'holdfast_destination_missed_runs{job="site",destination="usb"}': 1,
     'holdfast_destination_missed_runs{job="site",destination="nas"}': 0,
     'holdfast_destination_last_retries{job="site",destination="usb"}': 4,
@@ -147,6 +150,7 @@ test('a job that never ran counts as never succeeded; one that is not configured
   const all = await samples();
   expect(all.get('holdfast_last_success_timestamp_seconds{job="fresh"}')).toBe(0);
   expect(all.get('holdfast_runs_total{job="fresh",status="failed"}')).toBe(0);
+  expect(all.get('holdfast_destination_last_failed{job="fresh",destination="nas"}')).toBe(0);
   expect(all.has('holdfast_expected_within_seconds{job="fresh"}')).toBe(false);
   expect([...all.keys()].filter((name) => name.includes('former'))).toEqual([]);
 });

@@ -93,9 +93,17 @@ test('a missed job: since when, whether its host is there, what to do', () => {
 
 test('a digest says of each job how it went, and what to look at', () => {
   const runs = { succeeded: 6, partial: 0, failed: 1, cancelled: 0, skipped: 0 };
+  const well = { overdue: false, unusual: 0 };
   const jobs = [
-    { job: 'site', runs, lastSuccess: '2026-11-22T03:00:00.000Z', stored: 1e9, trouble: 'the disk is full' },
-    { job: 'home', runs: { ...runs, failed: 0 }, lastSuccess: '2026-11-22T04:00:00.000Z', stored: 5, trouble: null },
+    { job: 'site', runs, ...well, lastSuccess: '2026-11-22T03:00:00.000Z', stored: 1e9, trouble: 'the disk is full' },
+    {
+      job: 'home',
+      runs: { ...runs, failed: 0 },
+      ...well,
+      lastSuccess: '2026-11-22T04:00:00.000Z',
+      stored: 5,
+      trouble: null,
+    },
   ];
   const period = { from: '2026-11-16T07:00:00.000Z', to: '2026-11-23T07:00:00.000Z' };
   const bad = digestNotification('web-1', { ...period, jobs });
@@ -106,6 +114,10 @@ test('a digest says of each job how it went, and what to look at', () => {
     subject: 'web-1: digest, all is well (1 job)',
     next: null,
   });
+  const silent = jobs.slice(1).map((job) => ({ ...job, runs: { ...job.runs, succeeded: 0 }, overdue: true }));
+  const late = digestNotification('web-1', { ...period, jobs: silent });
+  expect(late.subject).toBe('web-1: digest, 1 of 1 job had problems');
+  expect(late.text).toContain('0 succeeded, OVERDUE');
 });
 
 test('what was held back becomes one, by its worst', () => {

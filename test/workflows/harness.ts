@@ -275,8 +275,13 @@ export type Handle = WorkflowHandleWithFirstExecutionRunId<Backup>;
 
 export function bundle(
   source = new URL('../../src/workflows/index.ts', import.meta.url),
+  interceptors: readonly URL[] = [],
 ): Promise<WorkflowBundleWithSourceMap> {
-  return bundleWorkflowCode({ workflowsPath: fileURLToPath(source), logger: new DefaultLogger('ERROR') });
+  return bundleWorkflowCode({
+    workflowsPath: fileURLToPath(source),
+    workflowInterceptorModules: interceptors.map((module) => fileURLToPath(module)),
+    logger: new DefaultLogger('ERROR'),
+  });
 }
 
 /** The bundle of the workflows after edits of one of their files; copies go below `folder`. */

@@ -11,16 +11,21 @@ const names = readdirSync(historyFolder)
 const textOf = (name: string): string => readFileSync(path.join(historyFolder, `${name}.json`), 'utf8');
 
 let workflowBundle: WorkflowBundleWithSourceMap;
+let traced: WorkflowBundleWithSourceMap;
 let folder: string;
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   folder = mkdtempSync(path.join(tmpdir(), 'holdfast-replay-'));
   workflowBundle = await bundle();
+  traced = await bundle(undefined, [new URL('../../src/workflows/trace-interceptors.ts', import.meta.url)]);
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Where the traced bundle leaves its spans. */
+const sinks = { exporter: { export: { fn: () => undefined } } };
+
 const replay = (code: WorkflowBundleWithSourceMap, name: string): Promise<void> =>
-  Worker.runReplayHistory({ workflowBundle: code }, JSON.parse(textOf(name)));
+  Worker.runReplayHistory({ workflowBundle: code, sinks }, JSON.parse(textOf(name)));
 
 /** The bundle of the workflows after an edit of backup.ts. */
 const edited = (from: string, to: string): Promise<WorkflowBundleWithSourceMap> =>
@@ -48,6 +53,10 @@ describe('saved histories', () => {
 
   test.each(names)('%s replays with the workflow code of today', async (name) => {
     await expect(replay(workflowBundle, name)).resolves.toBeUndefined();
+  });
+
+  test.each(names)('%s replays with traces, which it was recorded without', async (name) => {
+    await expect(replay(traced, name)).resolves.toBeUndefined();
   });
 
   test.each(names)('%s tells nothing of the machine it was recorded on', (name) => {
