@@ -101,7 +101,7 @@ it('expired credentials are waited for, in sight, and taken up when they are ren
     async () => {
       const { stdout } = await host.run(['runs', 'show', run]);
       expect(stdout).toMatch(
-        /1 of 2 stored; far retrying until \d\d:\d\d: AuthExpired: .*the credentials have expired/,
+        /1 of 2 stored; far retrying until \d\d:\d\d: token expired: .*the credentials have expired/,
       );
     },
     { timeout: 60_000, interval: 200 },
