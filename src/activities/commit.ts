@@ -11,8 +11,9 @@ import { deletionIdOf, indexIdOf, indexName, packHashOf, packName, pinIdOf } fro
 import { parseRoot } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
-import { readDeletion } from '../repository/sync.js';
+import { listObjects, readDeletion } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
+import { allEnded } from './all-ended.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
@@ -55,6 +56,8 @@ export async function commitRun(
   const prepared = await prepareObjects(context);
   const store = await context.store(destination);
   const key = await context.key();
+  const listing = listObjects(store, signal);
+  listing.catch(() => undefined);
   await requireRepository(context, store, signal);
   const others: Store[] = [];
   for (const name of context.job.destinations) {
@@ -82,6 +85,7 @@ export async function commitRun(
     },
     signal,
     onProgress,
+    await listing,
   );
   if (prepared.index) {
     await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
@@ -118,7 +122,7 @@ async function putOnce(store: Store, name: string, file: string, signal: AbortSi
   await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, signal });
 }
 
-/** Brings every needed pack and index to `store`; lists first, and believes only the listing. */
+/** Brings every needed pack and index to `store`; believes only what was `listed` there just now. */
 export async function settle(
   catalog: Catalog,
   store: Store,
@@ -128,9 +132,8 @@ export async function settle(
   suppliers: Suppliers,
   signal: AbortSignal,
   onProgress: SendProgress,
+  listed: ReadonlyMap<string, number>,
 ): Promise<CommitAnswer> {
-  const listed = new Map<string, number>();
-  for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
   await refuseMarked(catalog, store, key, listed, new Set(packs), new Set(sealedDeletions(catalog)), signal);
   return supply(catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);
@@ -181,11 +184,6 @@ export async function supply(
 }
 
 const parallelHeals = 4;
-
-/** Waits for the end of them all, also after a failure: the next attempt is not to meet the rest of this one. */
-export async function allEnded(work: readonly Promise<void>[]): Promise<void> {
-  for (const each of await Promise.allSettled(work)) if (each.status === 'rejected') throw each.reason;
-}
 
 const isData = (name: string): boolean =>
   packHashOf(name) !== undefined ||

@@ -304,7 +304,8 @@ describe('steps that are repeated', () => {
 
   test('a stop ends the threads and is a cancellation, not a failure', async () => {
     for (let i = 0; i < 3000; i++) backups.write(`many/${i}`, randomBytes(2000));
-    backups.write('huge', randomBytes(100 << 20));
+    // One stretch that takes long enough to be in the middle of it.
+    backups.write('huge', Buffer.alloc(250 << 20, randomBytes(50 << 20)));
     const run = backups.newRun();
     await backups.begin(run);
     const ref = { input: backups.input(), run };
