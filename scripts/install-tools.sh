@@ -23,6 +23,7 @@ system() {
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
   [ -x /usr/sbin/sshd ] && [ -x /usr/bin/ssh-keygen ] || missing+=(openssh-server openssh-client)
   [ -x /usr/sbin/vsftpd ] || missing+=(vsftpd)
+  [ -e /usr/lib/proftpd/mod_digest.so ] || missing+=(proftpd-core)
   command -v openssl >/dev/null || missing+=(openssl)
   command -v ps >/dev/null || missing+=(procps)
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
