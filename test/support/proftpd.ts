@@ -1,13 +1,15 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { answers } from './answers.js';
 import { freePort } from './free-port.js';
 import { killTree } from './process-tree.js';
 import { ftpUser } from './vsftpd.js';
+
+const unpacked = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'holdfast', 'tools', 'proftpd', 'usr');
 
 /** A real FTP server that knows what vsftpd does not: MLSD, HASH, XSHA256. Without TLS. */
 export interface Proftpd {
@@ -39,7 +41,7 @@ export async function startProftpd(...config: string[]): Promise<Proftpd> {
   await writeFile(
     file,
     [
-      'ModulePath /usr/lib/proftpd',
+      `ModulePath ${join(unpacked, 'lib', 'proftpd')}`,
       'LoadModule mod_digest.c',
       'ServerType standalone',
       'DefaultAddress 127.0.0.1',
@@ -68,7 +70,7 @@ export async function startProftpd(...config: string[]): Promise<Proftpd> {
     ].join('\n'),
   );
   let said = '';
-  const child: ChildProcess = spawn('/usr/sbin/proftpd', ['--nodaemon', '--config', file], {
+  const child: ChildProcess = spawn(join(unpacked, 'sbin', 'proftpd'), ['--nodaemon', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   for (const stream of [child.stdout, child.stderr]) {
