@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside npm's packages; does nothing where all of it is there.
-#   system   Debian packages (only when root)
+#   system   Debian packages (only when root); ProFTPD, a second FTP server, into Holdfast's cache
 #   temporal the Temporal CLI with its embedded server, into Holdfast's cache
 #   s3       versitygw, an S3 server for the tests, into Holdfast's cache
 #   network  toxiproxy, which makes networks bad for the nightly tests and the benchmark, into Holdfast's cache
@@ -39,6 +39,21 @@ system() {
   return "$status"
 }
 
+# Debian lets one FTP server be installed at a time: the second one is unpacked beside it, with the libraries it needs.
+proftpd() {
+  local folder="$cache/tools/proftpd" work
+  [ -x "$folder/usr/sbin/proftpd" ] && return 0
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  echo "Unpacking ProFTPD into $folder"
+  apt-get update -qq
+  apt-cache depends proftpd-core | sed -n 's/^ *Depends: \(lib.*\)$/\1/p' |
+    DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -qq --no-install-recommends >/dev/null
+  mkdir -p "$folder"
+  work="$(mktemp -d)"
+  (cd "$work" && chmod 755 . && apt-get download -qq proftpd-core && dpkg -x proftpd-core_*.deb "$folder")
+  rm -rf "$work"
+}
+
 # go_tool NAME PACKAGE FOLDER [BUILT]: builds a Go program into FOLDER, unless it is there or on PATH; BUILT is what Go calls it.
 go_tool() {
   local name="$1" package="$2" folder="$3" built="${4:-$1}"
@@ -67,8 +82,9 @@ network() { go_tool toxiproxy-server github.com/Shopify/toxiproxy/v2/cmd/server@
 
 for part in "${@:-all}"; do
   case "$part" in
-    system | temporal | s3 | network) "$part" ;;
-    all) system; temporal; s3 ;;
+    system) system; proftpd ;;
+    temporal | s3 | network) "$part" ;;
+    all) system; proftpd; temporal; s3 ;;
     *) echo "install-tools.sh: unknown part $part" >&2; exit 2 ;;
   esac
 done

@@ -244,6 +244,16 @@ export function createBackupActivities(host: Host) {
       await noteWaiting(host, ref, Context.current().cancellationSignal);
     },
 
+    /** Tells that what a run could not store waits for new credentials; what the run itself told is not told again. */
+    async noteDeliveryWaiting({ reason, ...input }: DeliverInput & { reason: string }): Promise<void> {
+      verifyInput(host.state, 'deliver', input);
+      const [run] = host.history.owed(input.job, input.destination);
+      if (run === undefined) return;
+      const { job, destination } = input;
+      const waiting = { input: { job }, run, destination, reason };
+      await noteWaiting(host, waiting, Context.current().cancellationSignal);
+    },
+
     async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {
       verifyInput(host.state, 'backup', ref.input);
       noteUnsent(host, ref.run, ref.name, ref.reason);

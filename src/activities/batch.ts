@@ -3,10 +3,10 @@ import { type FileHandle, open, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
-import { allEnded } from './commit.js';
+import { allEnded } from './all-ended.js';
 import { syncFolder } from './durable.js';
 import { fileSize } from './files.js';
-import { requireRepository } from './key-setup.js';
+import { requireRepositoryLately } from './key-setup.js';
 import type { RunContext } from './run-context.js';
 import { putFromSpool } from './spool-pack.js';
 import { readJson, writeJson } from './threads/line-writer.js';
@@ -27,6 +27,7 @@ export async function compressBatch(context: RunContext, batch: number, group: T
   await (context.begun.archive === undefined
     ? checkSpool(context, plan.bytes)
     : checkArchiveSpool(context, plan.bytes));
+  if (plan.bytes >= worthWarming) await warmDestinations(context);
   const results = await Promise.all(
     plan.lanes.map(async (lane, number) => {
       const done = laneDone(context, batch, number) ?? (await context.ahead.take(batch, number, group));
@@ -41,6 +42,17 @@ export async function compressBatch(context: RunContext, batch: number, group: T
     fresh: sum((result) => result.fresh),
     unreadable: sum((result) => result.unreadable),
   };
+}
+
+/** Source bytes from which on connections are opened while the first packs are being made. */
+const worthWarming = 32 * 1024 * 1024;
+
+async function warmDestinations(context: RunContext): Promise<void> {
+  for (const { name, error } of context.begun.destinations) {
+    if (error !== undefined) continue;
+    const store = await context.store(name).catch(() => undefined);
+    store?.destination.warm?.();
+  }
 }
 
 /** What a thread needs to read one lane. */
@@ -258,7 +270,7 @@ export async function uploadGroup(
   const packs = readJson<SealedPack[]>(spoolFiles.sealed(context.folder, name));
   if (!packs) throw new HoldfastError('SpoolLost', `the packs of ${context.run} are gone from the spool`);
   const store = await context.store(destination);
-  await requireRepository(context, store, signal);
+  await requireRepositoryLately(context, store, signal);
   const present = context.catalog.presence(destination);
   let bytes = 0;
   let count = 0;

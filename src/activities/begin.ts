@@ -11,13 +11,14 @@ import { deletionIdOf, newObjectId, snapshotIdOf } from '../repository/layout.js
 import { chainGaps, rollbackMessages } from '../repository/rollback.js';
 import type { Root, SnapshotMode } from '../repository/root.js';
 import { Store } from '../repository/store.js';
-import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
+import { forgetGone, listObjects, type SyncResult, syncFrom } from '../repository/sync.js';
 import { type BackupInput, backupIdPrefix, type RunDocument, type Warning } from '../workflows/types.js';
 import { chooseArchiveBasis, planArchive } from './archive-basis.js';
 import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
-import { claimRepository, establishKey } from './key-setup.js';
+import { stateKeyFile } from './key-file.js';
+import { claimRepository, establishKey, type Found, readOwner } from './key-setup.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
 import { sealedDeletions, sealedKey } from './sealed-deletions.js';
 import { hasParents } from './snapshot.js';
@@ -163,7 +164,10 @@ async function decide(
   const job = findJob(config, jobName);
   const catalog = host.catalog(jobName);
   const passphrase = await host.passphrase(config.encryption?.passphrase);
-  const stores: Store[] = [];
+  // Deriving its key takes as long as several answers of a distant server.
+  const kept = stateKeyFile(host, jobName);
+  if (kept) void host.unlock(kept, passphrase).catch(() => undefined);
+  const looks: Look[] = [];
   const failures = new Map<string, HoldfastError>();
   await Promise.all(
     job.destinations.map(async (name) => {
@@ -177,20 +181,18 @@ async function decide(
             warnings.push({ code: 'NotMounted', message });
           }
         }
-        const store = new Store(await host.destination(name, frozen), config.host, jobName);
-        await store.keyFile(signal);
-        stores.push(store);
+        looks.push(await look(new Store(await host.destination(name, frozen), config.host, jobName), signal));
       } catch (error) {
         failures.set(name, asHoldfast(error));
       }
     }),
   );
-  stores.sort((a, b) => job.destinations.indexOf(a.name) - job.destinations.indexOf(b.name));
+  looks.sort((a, b) => job.destinations.indexOf(a.store.name) - job.destinations.indexOf(b.store.name));
   signal.throwIfAborted();
-  if (stores.length === 0 && (catalog.get('repository') ?? '') === '')
+  if (looks.length === 0 && (catalog.get('repository') ?? '') === '')
     throw [...failures.values()][0] ?? new Error('no destination');
 
-  const keyFile = await establishKey(host, jobName, stores, passphrase, signal);
+  const keyFile = await establishKey(host, jobName, looks, passphrase, signal);
   const key = await host.unlock(keyFile, passphrase);
   if (catalog.get('repository') !== keyFile.repository) {
     catalog.clear();
@@ -198,11 +200,11 @@ async function decide(
   }
   const listed = new Map<string, SyncResult>();
   await Promise.all(
-    stores.map(async (store) => {
+    looks.map(async ({ store, found, objects }) => {
       try {
-        const claim = { takeOver: options.takeOver === true, key };
+        const claim = { takeOver: options.takeOver === true, key, found };
         warnings.push(...(await claimRepository(host, jobName, store, keyFile, claim, signal)));
-        listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository));
+        listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository, false, await objects));
       } catch (error) {
         failures.set(store.name, asHoldfast(error));
       }
@@ -367,6 +369,20 @@ function chooseBasis(
 function beganOf(rows: readonly SnapshotRow[], { generation, began, time }: Root): string {
   if (began !== undefined) return began;
   return rows.filter((row) => row.root.generation === generation).at(-1)?.root.time ?? time;
+}
+
+/** What a destination holds, asked for side by side: on a distant line it is the asking that takes the time. */
+interface Look {
+  store: Store;
+  found: Found;
+  objects: Promise<Map<string, number>>;
+}
+
+async function look(store: Store, signal: AbortSignal): Promise<Look> {
+  const objects = listObjects(store, signal);
+  const owner = readOwner(store, signal);
+  for (const asked of [objects, owner]) asked.catch(() => undefined);
+  return { store, found: { file: await store.keyFile(signal), owner }, objects };
 }
 
 /** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */

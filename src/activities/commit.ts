@@ -19,8 +19,9 @@ import {
 import { parseRoot, rootBytes, rootHash } from '../repository/root.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
-import { readDeletion } from '../repository/sync.js';
+import { listObjects, readDeletion } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
+import { allEnded } from './all-ended.js';
 import { fileSize } from './files.js';
 import { requireRepository } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
@@ -63,6 +64,8 @@ export async function commitRun(
   const prepared = await prepareObjects(context);
   const store = await context.store(destination);
   const key = await context.key();
+  const listing = listObjects(store, signal);
+  listing.catch(() => undefined);
   await requireRepository(context, store, signal);
   const others: Store[] = [];
   for (const name of context.job.destinations) {
@@ -90,6 +93,7 @@ export async function commitRun(
     },
     signal,
     onProgress,
+    await listing,
   );
   await bringBase(context, store, key, signal);
   if (prepared.index) {
@@ -145,7 +149,7 @@ async function putOnce(store: Store, name: string, file: string, signal: AbortSi
   await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, signal });
 }
 
-/** Brings every needed pack and index to `store`; lists first, and believes only the listing. */
+/** Brings every needed pack and index to `store`; believes only what was `listed` there just now. */
 export async function settle(
   catalog: Catalog,
   store: Store,
@@ -155,9 +159,8 @@ export async function settle(
   suppliers: Suppliers,
   signal: AbortSignal,
   onProgress: SendProgress,
+  listed: ReadonlyMap<string, number>,
 ): Promise<CommitAnswer> {
-  const listed = new Map<string, number>();
-  for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
   await refuseMarked(catalog, store, key, listed, new Set(packs), new Set(sealedDeletions(catalog)), signal);
   return supply(catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);
@@ -208,11 +211,6 @@ export async function supply(
 }
 
 const parallelHeals = 4;
-
-/** Waits for the end of them all, also after a failure: the next attempt is not to meet the rest of this one. */
-export async function allEnded(work: readonly Promise<void>[]): Promise<void> {
-  for (const each of await Promise.allSettled(work)) if (each.status === 'rejected') throw each.reason;
-}
 
 const isData = (name: string): boolean =>
   packHashOf(name) !== undefined ||

@@ -12,7 +12,8 @@ import { type ObjectKind, openBytes, type RepositoryKey } from '../repository/se
 import { Store } from '../repository/store.js';
 import { type SyncResult, syncFrom } from '../repository/sync.js';
 import type { CopyCounts, CopyDocument, CopyInput, CopyPlan } from '../workflows/copy-types.js';
-import { allEnded, fetchPack } from './commit.js';
+import { allEnded } from './all-ended.js';
+import { fetchPack } from './commit.js';
 import type { Host } from './host.js';
 import { claimRepository } from './key-setup.js';
 

@@ -5,9 +5,26 @@ import { repositoryReadme } from '../repository/readme.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
 import type { Warning } from '../workflows/types.js';
+import { allEnded } from './all-ended.js';
 import type { Host } from './host.js';
 import { keepKeyFile, settleKeyFile, stateKeyFile } from './key-file.js';
 import type { RunContext } from './run-context.js';
+
+/** Who writes a repository, by its `owner.json`. */
+interface Owner {
+  state?: string;
+  host?: string;
+  since?: string;
+}
+
+/** What a destination answered when it was asked a moment ago. */
+export interface Found {
+  /** Undefined: there is no repository. */
+  file: KeyFile | undefined;
+  owner: Promise<Owner | undefined>;
+}
+
+const believedMs = 60_000;
 
 const seenKey = (destination: string): string => `seen:${destination}`;
 
@@ -18,7 +35,7 @@ const seenKey = (destination: string): string => `seen:${destination}`;
 export async function establishKey(
   host: Host,
   job: string,
-  stores: readonly Store[],
+  looks: readonly { store: Store; found: Pick<Found, 'file'> }[],
   passphrase: string | undefined,
   signal: AbortSignal,
 ): Promise<KeyFile> {
@@ -34,17 +51,15 @@ export async function establishKey(
         },
       );
     }
-    return openable(host, kept, stores, passphrase, signal);
+    return openable(host, kept, looks, passphrase);
   }
-  for (const store of stores) {
-    const there = await store.keyFile(signal);
-    if (there) {
-      await host.unlock(there, passphrase);
-      keepKeyFile(host, job, there);
-      return there;
-    }
+  const there = looks.find(({ found }) => found.file !== undefined)?.found.file;
+  if (there) {
+    await host.unlock(there, passphrase);
+    keepKeyFile(host, job, there);
+    return there;
   }
-  const first = stores[0];
+  const [first] = looks;
   if (!first) {
     throw new HoldfastError(
       'DestinationUnreachable',
@@ -53,12 +68,13 @@ export async function establishKey(
   }
   const file = await newKeyFile(host, job, passphrase);
   keepKeyFile(host, job, file);
-  const there = await first.createKeyFile(file, signal);
-  if (there.repository !== file.repository) {
-    await host.unlock(there, passphrase);
-    keepKeyFile(host, job, there);
+  const made = await first.store.createKeyFile(file, signal);
+  first.found.file = made;
+  if (made.repository !== file.repository) {
+    await host.unlock(made, passphrase);
+    keepKeyFile(host, job, made);
   }
-  return there;
+  return made;
 }
 
 /** With a public key in the config, new repositories are for it, whatever else there is. */
@@ -77,17 +93,16 @@ async function newKeyFile(host: Host, job: string, passphrase: string | undefine
 async function openable(
   host: Host,
   kept: KeyFile,
-  stores: readonly Store[],
+  looks: readonly { found: Pick<Found, 'file'> }[],
   passphrase: string | undefined,
-  signal: AbortSignal,
 ): Promise<KeyFile> {
   try {
     await host.unlock(kept, passphrase);
     return kept;
   } catch (error) {
     if (!(error instanceof HoldfastError) || error.code !== 'PassphraseWrong' || kept.objects !== 'aes') throw error;
-    for (const store of stores) {
-      const there = await store.keyFile(signal).catch(() => undefined);
+    for (const { found } of looks) {
+      const there = found.file;
       if (there?.repository !== kept.repository || there.revision === kept.revision) continue;
       const key = await host.unlock(there, passphrase).catch(() => undefined);
       if (key === undefined) continue;
@@ -100,7 +115,7 @@ async function openable(
 
 /**
  * Checks that `store` holds this job's repository and no other, making it where the destination was never used; brings its key
- * file up to date when `key` is given.
+ * file up to date when `key` is given. `found` spares asking again.
  * @throws HoldfastError RepositoryMismatch, DestinationLost, RepositoryOwned.
  */
 export async function claimRepository(
@@ -108,11 +123,12 @@ export async function claimRepository(
   job: string,
   store: Store,
   file: KeyFile,
-  options: { takeOver: boolean; key?: RepositoryKey | undefined },
+  options: { takeOver: boolean; key?: RepositoryKey | undefined; found?: Found },
   signal: AbortSignal,
 ): Promise<Warning[]> {
   const catalog = host.catalog(job);
-  let there = await store.keyFile(signal);
+  const { found } = options;
+  let there = found ? found.file : await store.keyFile(signal);
   if (!there) {
     if (catalog.get(seenKey(store.name)) === file.repository) {
       throw new HoldfastError(
@@ -132,11 +148,16 @@ export async function claimRepository(
       { hint: 'Give this destination another path or prefix, or this host another name.' },
     );
   }
-  await claimOwner(host, store, options.takeOver, signal);
+  const owner = await (found?.owner ?? readOwner(store, signal));
+  refuseOwner(host, store, owner, options.takeOver);
+  const writing: Promise<void>[] = [];
+  if (owner?.state !== host.stateId()) writing.push(writeOwner(host, store, signal));
   if (catalog.get(seenKey(store.name)) !== file.repository) {
-    await store.destination.put(store.key(readmeName), { bytes: Buffer.from(repositoryReadme(file)) }, { signal });
-    catalog.set(seenKey(store.name), file.repository);
+    const readme = { bytes: Buffer.from(repositoryReadme(file)) };
+    writing.push(store.destination.put(store.key(readmeName), readme, { signal }));
   }
+  await allEnded(writing);
+  if (catalog.get(seenKey(store.name)) !== file.repository) catalog.set(seenKey(store.name), file.repository);
   const settled = await settleKeyFile(host, job, store, there, options.key, signal);
   return settled.warning ? [settled.warning] : [];
 }
@@ -154,29 +175,44 @@ export async function requireRepository(context: RunContext, store: Store, signa
   await claimRepository(host, begun.job, store, begun.keyFile, options, signal);
 }
 
+/**
+ * Like `requireRepository`, but believes for a while what was found before, unless the destination is a folder here, below which
+ * a disk may have gone. What is written elsewhere meanwhile is not relied on: the commit looks again.
+ */
+export async function requireRepositoryLately(context: RunContext, store: Store, signal: AbortSignal): Promise<void> {
+  const now = performance.now();
+  const seen = store.destination.type === 'local' ? undefined : context.required.get(store.name);
+  if (seen !== undefined && now - seen < believedMs) return;
+  await requireRepository(context, store, signal);
+  context.required.set(store.name, now);
+}
+
 /** Lets a destination that lost its repository be filled again. */
 export function adoptDestination(host: Host, job: string, destination: string): void {
   host.catalog(job).set(seenKey(destination), '');
 }
 
-async function claimOwner(host: Host, store: Store, takeOver: boolean, signal: AbortSignal): Promise<void> {
-  const own = { state: host.stateId(), host: host.config.host, since: new Date().toISOString() };
-  const bytes = Buffer.from(`${JSON.stringify(own)}\n`);
-  let owner: { state?: string; host?: string; since?: string } | undefined;
+/** Who writes the repository at `store`; undefined where nobody says so. */
+export async function readOwner(store: Store, signal: AbortSignal): Promise<Owner | undefined> {
   try {
-    owner = JSON.parse(
-      (await store.destination.read(store.key(ownerName), { maxBytes: 65536, signal })).toString('utf8'),
-    );
+    const bytes = await store.destination.read(store.key(ownerName), { maxBytes: 65536, signal });
+    return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
     if (error instanceof HoldfastError && error.code !== 'ObjectMissing') throw error;
+    return undefined;
   }
-  if (owner?.state === own.state) return;
-  if (owner && !takeOver) {
-    throw new HoldfastError(
-      'RepositoryOwned',
-      `${store.name}: ${store.prefix} is written by another state folder (host ${owner.host}, since ${owner.since})`,
-      { hint: 'If that one is gone for good: holdfast backup JOB --take-over. Restoring needs no take-over.' },
-    );
-  }
-  await store.destination.put(store.key(ownerName), { bytes }, { signal });
+}
+
+function refuseOwner(host: Host, store: Store, owner: Owner | undefined, takeOver: boolean): void {
+  if (owner === undefined || owner.state === host.stateId() || takeOver) return;
+  throw new HoldfastError(
+    'RepositoryOwned',
+    `${store.name}: ${store.prefix} is written by another state folder (host ${owner.host}, since ${owner.since})`,
+    { hint: 'If that one is gone for good: holdfast backup JOB --take-over. Restoring needs no take-over.' },
+  );
+}
+
+async function writeOwner(host: Host, store: Store, signal: AbortSignal): Promise<void> {
+  const own = { state: host.stateId(), host: host.config.host, since: new Date().toISOString() };
+  await store.destination.put(store.key(ownerName), { bytes: Buffer.from(`${JSON.stringify(own)}\n`) }, { signal });
 }

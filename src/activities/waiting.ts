@@ -26,7 +26,8 @@ export async function noteWaiting(
   const message = `${destination} is waited for: ${reason}`;
   host.log.warn({ run, destination }, message);
   const noted = { ...document, warnings: [...document.warnings, { code: 'AuthExpired', message }] };
-  host.history.put(host.config.host, noted);
+  // What has ended is recorded as it ended.
+  if (document.endedAt === null) host.history.put(host.config.host, noted);
   for (const name of host.config.jobs[input.job]?.notify ?? []) {
     const config = host.config.notify[name];
     if (config === undefined || !wants(config, 'auth')) continue;

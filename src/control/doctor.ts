@@ -1,7 +1,7 @@
 import { access, constants, lstat, open, opendir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LoadedConfig } from '../config/load.js';
-import type { Config, DatabaseSourceConfig, SourceConfig } from '../config/schema.js';
+import type { Config, DatabaseSourceConfig, DestinationConfig, SourceConfig } from '../config/schema.js';
 import { resolveSecret, resolveSecrets } from '../config/secrets.js';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { connect } from './connection.js';
@@ -56,7 +56,15 @@ export async function destinationCheck(config: Config, name: string): Promise<Ch
         ),
       ];
     }
-    const checks = [ok(title, `written, read back and deleted in ${Math.round(probe.tookMs)} ms`)];
+    const ms = Math.round(probe.tookMs);
+    const checks = [
+      ok(
+        title,
+        probe.kept === undefined
+          ? `written, read back and deleted in ${ms} ms`
+          : `written and read back in ${ms} ms; the probe stays there as ${probe.kept} (${whyKept(destination)})`,
+      ),
+    ];
     if (Math.abs(probe.skewMs) > maxSkewMs) {
       const seconds = Math.round(probe.skewMs / 1000);
       checks.push(
@@ -68,6 +76,9 @@ export async function destinationCheck(config: Config, name: string): Promise<Ch
     return checks;
   });
 }
+
+const whyKept = ({ deletes }: DestinationConfig): string =>
+  deletes === false ? '`deletes: false`' : '`objectLock`: deleting it would leave its versions';
 
 async function configChecks({ path, warnings }: LoadedConfig): Promise<Check[]> {
   return [

@@ -63,5 +63,7 @@ export interface Destination {
   space(signal?: AbortSignal): Promise<{ free: number; total: number } | undefined>;
   /** Removes temporary objects and unfinished multipart uploads below `prefix` that are older than `olderThanMs`. */
   sweep(prefix: string, olderThanMs: number, signal?: AbortSignal): Promise<number>;
+  /** Opens, in the background, the connections that uploads are about to need: on a distant line that takes a while. */
+  warm?(): void;
   close(): Promise<void>;
 }

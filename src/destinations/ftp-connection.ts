@@ -45,10 +45,9 @@ export async function connect(
   signal?.addEventListener('abort', stop, { once: true });
   try {
     await secure(label, config, client);
-    await client.sendIgnoringError('OPTS UTF8 ON');
     await client.login(config.user, config.password ?? '');
-    await client.useDefaultSettings();
     const features = new Map([...(await client.features())].map(([name, value]) => [name.toUpperCase(), value]));
+    await settle(client, features);
     const root = config.path.startsWith('/') ? config.path : posix.join(await client.pwd(), config.path);
     return { client, features, root: posix.normalize(root).replace(/(.)\/$/, '$1'), usedAt: performance.now() };
   } catch (error) {
@@ -58,6 +57,20 @@ export async function connect(
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** What the library's `useDefaultSettings` does, without asking twice: each question is a round trip. */
+async function settle(client: Client, features: ReadonlyMap<string, string>): Promise<void> {
+  const machineReadable = features.has('MLST');
+  client.availableListCommands = machineReadable ? ['MLSD', 'LIST -a', 'LIST'] : ['LIST -a', 'LIST'];
+  await client.send('TYPE I');
+  // Some servers want to be told even though they say that they know it.
+  await client.sendIgnoringError('OPTS UTF8 ON');
+  if (machineReadable) await client.sendIgnoringError('OPTS MLST type;size;modify;');
+  if (client.ftp.hasTLS) {
+    await client.sendIgnoringError('PBSZ 0');
+    await client.sendIgnoringError('PROT P');
   }
 }
 

@@ -7,14 +7,22 @@ const dayMs = 86_400_000;
 export function strictList(text: string): FileInfo[] {
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !/^total\b/.test(line));
   const entries = lines.filter((line) => !/(?:^|\s)\.\.?$/.test(line) && !/type=[cp]dir;/i.test(line));
-  const found = parseList(text).filter(({ name }) => name !== '.' && name !== '..');
+  // A connection that was cut may end within a line: that is worth another try.
+  const isCut = text !== '' && !text.endsWith('\n');
+  let found: FileInfo[];
+  try {
+    found = parseList(text).filter(({ name }) => name !== '.' && name !== '..');
+  } catch (error) {
+    throw isCut ? cutInLine() : error;
+  }
   if (found.length < entries.length) {
-    // A connection that was cut may end within a line: that is worth another try.
-    if (!text.endsWith('\n')) throw new Error('the connection was cut in the middle of a line');
+    if (isCut) throw cutInLine();
     throw new Error(`${entries.length - found.length} lines of the listing cannot be understood`);
   }
   return found;
 }
+
+const cutInLine = (): Error => new Error('the connection was cut in the middle of a line');
 
 /**
  * When a listing says a file was modified. MLSD tells it in UTC; LIST to the minute or the day, in a time zone that the

@@ -71,6 +71,15 @@ export class FtpPool {
     this.waiting.shift()?.();
   }
 
+  /** Opens all connections there may be, in the background; whoever needs one meets what goes wrong. */
+  warm(): void {
+    for (let left = this.most - this.count; left > 0; left--) {
+      this.open()
+        .then((made) => made && this.give(made))
+        .catch(() => {});
+    }
+  }
+
   close(): void {
     this.closed = true;
     clearInterval(this.timer);

@@ -104,17 +104,19 @@ export async function digestOf(
 
 /** SHA-256 of a stored file by the server's own word: XSHA256, or HASH (draft-bryan-ftpext-hash); undefined where it has neither. */
 export async function serverDigest({ client, features }: FtpConnection, path: string): Promise<Buffer | undefined> {
-  const command = features.has('XSHA256') ? 'XSHA256' : await hashCommand(client, features.get('HASH'));
-  if (command === undefined) return undefined;
-  try {
-    const { message } = await client.send(`${command} ${path}`);
-    const hex = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/i.exec(message)?.[0];
-    return hex === undefined ? undefined : Buffer.from(hex, 'hex');
-  } catch (error) {
-    // Some offer it and then refuse large files.
-    if (replyOf(error) === undefined) throw error;
-    return undefined;
+  for (const name of ['XSHA256', 'HASH']) {
+    const command = name === 'HASH' ? await hashCommand(client, features.get(name)) : features.has(name) && name;
+    if (!command) continue;
+    try {
+      const { message } = await client.send(`${command} ${path}`);
+      const hex = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/i.exec(message)?.[0];
+      if (hex !== undefined) return Buffer.from(hex, 'hex');
+    } catch (error) {
+      // Some offer it and then refuse it, or large files.
+      if (replyOf(error) === undefined) throw error;
+    }
   }
+  return undefined;
 }
 
 /** @param algorithms what FEAT says: `SHA-1*;SHA-256`, the star at the one in use */

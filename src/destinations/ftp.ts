@@ -22,6 +22,10 @@ const cleanUpMs = 2000;
 const probeBytes = 256 * 1024;
 /** A lock that does not go away for this long was left behind by a crash. */
 const staleLockMs = 60_000;
+/** Each takes a connection of its own. */
+const foldersAtOnce = 8;
+/** A path that no server takes for a pattern or an option. */
+const plainPath = /^(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)+\/?$/;
 /** Exclusive objects are small records; those are read back. */
 const readBackLimit = 8 * 1024 * 1024;
 
@@ -183,6 +187,10 @@ export class FtpDestination implements Destination {
       if (gone) removed += 1;
     }
     return removed;
+  }
+
+  warm(): void {
+    this.pool.warm();
   }
 
   async close(): Promise<void> {
@@ -417,15 +425,23 @@ export class FtpDestination implements Destination {
     wanted: (name: string) => boolean,
   ): AsyncGenerator<Entry> {
     const action = `listing ${prefix === '' ? 'everything' : prefix}`;
-    return walkFolders(prefix, (folder) =>
-      this.run(action, signal, async (connection): Promise<FolderContent<Entry>> => {
+    const top = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+    const read = (folder: string, ended: AbortSignal): Promise<FolderContent<Entry>> =>
+      this.run(action, AbortSignal.any(signal === undefined ? [ended] : [signal, ended]), async (connection) => {
         const path = posix.join(connection.root, folder);
-        if (!(await isFolder(connection, path))) {
+        // That the others are there was seen in the folders above; without that, some servers list nothing where nothing is.
+        const listable = folder !== top && plainPath.test(path);
+        if (!listable && !(await isFolder(connection, path))) {
+          this.folders.delete(folder.replace(/\/$/, ''));
           await this.checkRoot(connection);
           return { files: [], folders: [] };
         }
-        // In the folder, as its name could be taken for a pattern.
-        const found = await connection.client.list();
+        // Else in the folder, as its name could be taken for a pattern or an option.
+        const found = await connection.client.list(listable ? path : '').catch((error: unknown) => {
+          if (!listable || !isAbsent(error)) throw error;
+          return [];
+        });
+        this.folders.set(folder.replace(/\/$/, ''), Promise.resolve());
         return {
           files: found
             .filter((info) => info.isFile && wanted(info.name))
@@ -437,8 +453,8 @@ export class FtpDestination implements Destination {
             })),
           folders: found.filter((info) => info.isDirectory).map(({ name }) => `${folder}${name}/`),
         };
-      }),
-    );
+      });
+    return walkFolders(prefix, read, foldersAtOnce);
   }
 
   private async sizeOf(connection: FtpConnection, key: string): Promise<number> {

@@ -28,7 +28,7 @@ import { createClient } from './s3-client.js';
 import { errorName, s3Error, statusOf } from './s3-errors.js';
 import { type Cut, findUnfinished, type Unfinished } from './s3-unfinished.js';
 import { onceEach, type Section, sendSection } from './s3-upload.js';
-import { collect, emptyStream, guarded, tooLarge } from './streams.js';
+import { collect, emptyStream, guarded } from './streams.js';
 
 const MiB = 1024 * 1024;
 const singleLimit = 64 * MiB;
@@ -98,7 +98,7 @@ export class S3Destination implements Destination {
     await this.run(`storing ${key}`, signal, async () => {
       const opened = await openBody(body);
       try {
-        if (exclusive && (await this.stat(key, signal)) !== undefined) throw this.objectExists(key);
+        if (exclusive && (await this.isThere(key, signal))) throw this.objectExists(key);
         await this.uploadAsUnderstood(key, opened, options);
         await this.verify(key, opened, options);
       } finally {
@@ -147,10 +147,6 @@ export class S3Destination implements Destination {
     const { maxBytes, signal } = options;
     return await this.run(`reading ${key}`, signal, () =>
       this.repeat(`reading ${key}`, signal, async () => {
-        const info = await this.stat(key, signal);
-        if (info === undefined)
-          throw new HoldfastError('ObjectMissing', `There is no ${label} (bucket ${this.config.bucket})`);
-        if (info.size > maxBytes) throw tooLarge(label, maxBytes);
         return await collect(await this.get(key, { signal }), label, maxBytes);
       }),
     );
@@ -222,6 +218,17 @@ export class S3Destination implements Destination {
       await this.client.send(command, { abortSignal: signal });
     }
     throw new HoldfastError('DestinationFailed', `${this.label}: ${key} is still there after deleting it`);
+  }
+
+  /** Without asking whether there is a bucket, which whoever stores something finds out. */
+  private async isThere(key: string, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await this.client.send(new HeadObjectCommand(this.at(key)), { abortSignal: signal });
+      return true;
+    } catch (error) {
+      if (statusOf(error) === 404) return false;
+      throw await this.explained(error, signal);
+    }
   }
 
   private async head(key: string, signal?: AbortSignal): Promise<HeadObjectCommandOutput | undefined> {
@@ -537,28 +544,37 @@ export class S3Destination implements Destination {
     throw error;
   }
 
-  /** Whether the stored object has exactly these bytes. */
-  private async holds(key: string, body: OpenBody, signal?: AbortSignal): Promise<boolean> {
-    const info = await this.stat(key, signal);
-    if (info === undefined || info.size !== body.size) return false;
+  /** Whether the stored object has exactly these bytes; undefined when there is none. */
+  private async holds(key: string, body: OpenBody, signal?: AbortSignal): Promise<boolean | undefined> {
     const hash = createHash('sha256');
-    for await (const chunk of await this.get(key, { signal })) hash.update(chunk);
+    let size = 0;
+    try {
+      for await (const chunk of await this.get(key, { signal })) {
+        size += chunk.length;
+        if (size > body.size) return false;
+        hash.update(chunk);
+      }
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'ObjectMissing') return undefined;
+      throw error;
+    }
     return hash.digest().equals(await sha256Of(body, 0, body.size, signal));
   }
 
   private async verify(key: string, body: OpenBody, { exclusive, signal }: PutOptions): Promise<void> {
-    const info = await this.stat(key, signal);
-    if (info?.size !== body.size) {
+    const failed = (size: number | 'no'): HoldfastError =>
+      new HoldfastError('DestinationFailed', `${this.label}: ${key} has ${size} bytes after storing ${body.size}`);
+    if (exclusive && (body.size <= readBackLimit || !this.conditional)) {
       // With a condition that the service may have ignored, another writer's object is in our place.
-      if (exclusive && info !== undefined) throw this.objectExists(key);
-      throw new HoldfastError(
-        'DestinationFailed',
-        `${this.label}: ${key} has ${info?.size ?? 'no'} bytes after storing ${body.size}`,
-      );
+      const same = await this.holds(key, body, signal);
+      if (same === undefined) throw failed('no');
+      if (!same) throw this.objectExists(key);
+      return;
     }
-    if (exclusive && (body.size <= readBackLimit || !this.conditional) && !(await this.holds(key, body, signal))) {
-      throw this.objectExists(key);
-    }
+    const info = await this.stat(key, signal);
+    if (info?.size === body.size) return;
+    if (exclusive && info !== undefined) throw this.objectExists(key);
+    throw failed(info?.size ?? 'no');
   }
 
   private async checkBucket(signal?: AbortSignal): Promise<void> {

@@ -8,6 +8,9 @@ import { login } from './ssh-login.js';
 
 const longestLoginMs = 30_000;
 
+/** Whether a piece of work fills a connection, or is a few requests that may go beside others: a login takes ten round trips. */
+export type Weight = 'heavy' | 'light';
+
 /** The connections to one server: opened when they are needed, shared when there are enough of them. */
 export class SftpPool {
   private readonly open = new Set<SftpConnection>();
@@ -19,9 +22,15 @@ export class SftpPool {
     private readonly config: SftpDestinationConfig,
   ) {}
 
-  /** Lets `work` use a connection: an idle one, a new one while there may be more, else the least busy one. */
-  async use<T>(work: (connection: SftpConnection) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const connection = await this.take(signal);
+  /**
+   * Lets `work` use a connection: an idle one, for heavy work a new one while there may be more, else the least busy one.
+   */
+  async use<T>(
+    work: (connection: SftpConnection) => Promise<T>,
+    signal?: AbortSignal,
+    weight: Weight = 'heavy',
+  ): Promise<T> {
+    const connection = await this.take(signal, weight);
     try {
       return await work(connection);
     } finally {
@@ -30,22 +39,30 @@ export class SftpPool {
   }
 
   /** Like `use`, for users that outlive a call: the caller takes 1 from `load` when done. */
-  async take(signal?: AbortSignal): Promise<SftpConnection> {
+  async take(signal?: AbortSignal, weight: Weight = 'heavy'): Promise<SftpConnection> {
     for (;;) {
       signal?.throwIfAborted();
       const usable = [...this.open].filter(({ closed }) => !closed).sort((a, b) => a.load - b.load);
       const [best] = usable;
-      if (best !== undefined && (best.load === 0 || usable.length + this.opening.size >= this.config.connections)) {
+      const most = weight === 'light' ? 1 : this.config.connections;
+      if (best !== undefined && (best.load === 0 || usable.length + this.opening.size >= most)) {
         best.load += 1;
         return best;
       }
-      if (usable.length + this.opening.size < this.config.connections) {
+      if (usable.length + this.opening.size < most) {
         const connection = await this.connect(signal);
         connection.load += 1;
         return connection;
       }
       // All of them are being opened by others.
       await Promise.race(this.opening).catch(() => {});
+    }
+  }
+
+  /** Opens all connections there may be, in the background; whoever needs one meets what goes wrong. */
+  warm(): void {
+    for (let count = this.open.size + this.opening.size; count < this.config.connections; count++) {
+      this.connect().catch(() => {});
     }
   }
 

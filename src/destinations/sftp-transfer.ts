@@ -53,7 +53,10 @@ export interface WriteOptions {
   onProgress?: (bytes: number) => void;
 }
 
-/** Writes the body from byte `start` on with many requests in flight, hashing what is sent; resolves when all are acknowledged. */
+/**
+ * Writes the body from byte `start` on with many requests in flight, hashing what is sent. Resolves when all has been sent, to a
+ * function that waits until all is acknowledged.
+ */
 export async function writeFrom(
   connection: SftpConnection,
   handle: Buffer,
@@ -61,7 +64,7 @@ export async function writeFrom(
   start: number,
   hash: Hash,
   { limiter, signal, onProgress }: WriteOptions,
-): Promise<void> {
+): Promise<() => Promise<void>> {
   const window = new Window(writesInFlight);
   let at = start;
   for await (const piece of piecesOf(body, start, body.size, limiter?.piece ?? localPiece)) {
@@ -80,12 +83,14 @@ export async function writeFrom(
     }
     at += piece.length;
   }
-  await window.drained();
-  signal?.throwIfAborted();
+  return async () => {
+    await window.drained();
+    signal?.throwIfAborted();
+  };
 }
 
 /** Exactly the bytes [position, position + length), or fewer where the file ends before. */
-async function readBlock(
+export async function readBlock(
   connection: SftpConnection,
   handle: Buffer,
   position: number,

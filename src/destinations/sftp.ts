@@ -12,16 +12,21 @@ import { type FolderContent, walkFolders } from './remote-walk.js';
 import { type SftpConnection, sftpStatus, statusOf } from './sftp-connection.js';
 import { sftpError } from './sftp-errors.js';
 import { FolderHandle, fstat, isFolder, listFolder, lstat, type RemoteStats, remove, spaceOf } from './sftp-files.js';
-import { SftpPool } from './sftp-pool.js';
-import { matchingStart, readRange, writeFrom } from './sftp-transfer.js';
+import { SftpPool, type Weight } from './sftp-pool.js';
+import { matchingStart, readBlock, readRange, requestBytes, writeFrom } from './sftp-transfer.js';
 import { collect, emptyStream, guarded, tooLarge } from './streams.js';
 import { TemporaryNames } from './temporary.js';
 
 /** A disk that just refused something and has less than this is full. */
 const nearlyFull = 1024 * 1024;
 const cleanUpMs = 2000;
+/** Objects up to this size take hardly more than their round trips. */
+const lightBytes = 256 * 1024;
 /** A lock held for longer than this was left behind by a crash. */
 const staleLockMs = 60_000;
+
+/** All of them may go over one connection: each is two round trips. */
+const foldersAtOnce = 64;
 
 const openNew = 0x02 | 0x08 | 0x20;
 const openExisting = 0x01 | 0x02;
@@ -64,7 +69,8 @@ export class SftpDestination implements Destination {
     checkKey(key);
     const opened = await this.guard(`storing ${key}`, options.signal, () => openBody(body));
     try {
-      await this.run(`storing ${key}`, options.signal, async (connection) => {
+      const weight = opened.size <= lightBytes ? 'light' : 'heavy';
+      const work = async (connection: SftpConnection): Promise<void> => {
         try {
           await this.store(connection, key, opened, options);
         } catch (error) {
@@ -74,7 +80,8 @@ export class SftpDestination implements Destination {
           await this.checkRoot(connection);
           await this.store(connection, key, opened, options);
         }
-      });
+      };
+      await this.run(`storing ${key}`, options.signal, work, weight);
     } finally {
       await opened.close();
     }
@@ -118,9 +125,10 @@ export class SftpDestination implements Destination {
     const { maxBytes, signal } = options;
     const label = this.labelOf(key);
     return await this.run(`reading ${key}`, signal, async (connection) => {
-      const { handle, info } = await this.openObject(connection, key);
+      const { handle, info, start } = await this.openObject(connection, key, true);
       try {
         if (info.size > maxBytes) throw tooLarge(label, maxBytes);
+        if (start !== undefined && start.length === info.size) return start;
         const source = Readable.from(readRange(connection, handle, 0, info.size), { objectMode: false });
         const translate = (error: unknown): HoldfastError => this.translate(`reading ${key}`, error, signal);
         return await collect(guarded(source, { expected: info.size, label, translate, signal }), label, maxBytes);
@@ -184,6 +192,10 @@ export class SftpDestination implements Destination {
     return removed;
   }
 
+  warm(): void {
+    this.pool.warm();
+  }
+
   async close(): Promise<void> {
     this.pool.close();
   }
@@ -196,14 +208,21 @@ export class SftpDestination implements Destination {
     return `${key} at destination "${this.name}"`;
   }
 
-  private async openObject(connection: SftpConnection, key: string): Promise<{ handle: Buffer; info: RemoteStats }> {
+  /** @param withStart asks for the first bytes, too, in the same round trip as for the size */
+  private async openObject(
+    connection: SftpConnection,
+    key: string,
+    withStart = false,
+  ): Promise<{ handle: Buffer; info: RemoteStats; start?: Buffer }> {
     const handle = await open(connection, this.pathOf(key), 0x01).catch(async (error) => {
       if (statusOf(error) !== sftpStatus.noSuchFile) throw error;
       await this.checkRoot(connection);
       throw this.objectMissing(key);
     });
+    const reading = withStart ? readBlock(connection, handle, 0, requestBytes) : undefined;
+    reading?.catch(() => {});
     const info = await fstat(connection, handle);
-    if (info.kind === 'file') return { handle, info };
+    if (info.kind === 'file') return { handle, info, ...(reading && { start: await reading }) };
     close(connection, handle).catch(() => {});
     throw this.objectMissing(key);
   }
@@ -220,9 +239,13 @@ export class SftpDestination implements Destination {
     try {
       const { handle, start, hash } = await this.openTemporary(connection, path, temporary.resumable, body, options);
       try {
-        await writeFrom(connection, handle, body, start, hash, options);
+        const written = await writeFrom(connection, handle, body, start, hash, options);
         if (sha256 !== undefined && hash.digest('hex') !== sha256) throw digestMismatch(key);
-        await this.finish(connection, handle, key, body.size);
+        // A server works off the requests for one file in their order, so that these need not wait for the last writes.
+        const finished = this.finish(connection, handle, key, body.size);
+        finished.catch(() => {});
+        await written();
+        await finished;
       } catch (error) {
         close(connection, handle).catch(() => {});
         throw error;
@@ -383,10 +406,12 @@ export class SftpDestination implements Destination {
     wanted: (name: string) => boolean,
   ): AsyncGenerator<Entry> {
     const action = `listing ${prefix === '' ? 'everything' : prefix}`;
-    return walkFolders(prefix, (folder) =>
-      this.run(action, signal, async (connection): Promise<FolderContent<Entry>> => {
-        const path = posix.join(this.root, folder);
+    const read = (folder: string, ended: AbortSignal): Promise<FolderContent<Entry>> =>
+      this.run(action, AbortSignal.any(signal === undefined ? [ended] : [signal, ended]), async (connection) => {
+        const path = posix.join(this.root, folder).replace(/(.)\/$/, '$1');
         const found = await listFolder(connection, path, signal);
+        if (found === undefined) this.folders.delete(path);
+        else this.folders.set(path, Promise.resolve());
         if (found === undefined) {
           await this.checkRoot(connection);
           return { files: [], folders: [] };
@@ -397,8 +422,8 @@ export class SftpDestination implements Destination {
             .map(({ name, info }) => ({ path: posix.join(path, name), key: folder + name, info })),
           folders: found.filter(({ info }) => info.kind === 'folder').map(({ name }) => `${folder}${name}/`),
         };
-      }),
-    );
+      });
+    return walkFolders(prefix, read, foldersAtOnce);
   }
 
   private async checkRoot(connection: SftpConnection): Promise<void> {
@@ -464,16 +489,16 @@ export class SftpDestination implements Destination {
     action: string,
     signal: AbortSignal | undefined,
     work: (connection: SftpConnection) => Promise<T>,
+    weight: Weight = 'light',
   ): Promise<T> {
-    return this.guard(action, signal, () =>
-      this.pool.use(async (connection) => {
-        try {
-          return await work(connection);
-        } catch (error) {
-          throw await this.diagnosed(connection, action, error);
-        }
-      }, signal),
-    );
+    const diagnosing = async (connection: SftpConnection): Promise<T> => {
+      try {
+        return await work(connection);
+      } catch (error) {
+        throw await this.diagnosed(connection, action, error);
+      }
+    };
+    return this.guard(action, signal, () => this.pool.use(diagnosing, signal, weight));
   }
 }
 

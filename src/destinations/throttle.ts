@@ -154,6 +154,10 @@ class BandwidthLimited implements Destination {
     return this.inner.sweep(prefix, olderThanMs, signal);
   }
 
+  warm(): void {
+    this.inner.warm?.();
+  }
+
   close(): Promise<void> {
     return this.inner.close();
   }

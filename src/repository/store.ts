@@ -54,6 +54,7 @@ export class Store {
   async createKeyFile(file: KeyFile, signal?: AbortSignal): Promise<KeyFile> {
     try {
       await this.destination.put(this.key(keyFileName), { bytes: keyFileBytes(file) }, { exclusive: true, signal });
+      return file;
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code !== 'ObjectExists') throw error;
     }

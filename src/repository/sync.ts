@@ -21,6 +21,13 @@ export interface SyncResult {
   gone: GoneSnapshot[];
 }
 
+/** Names and sizes of all that a repository holds now. */
+export async function listObjects(store: Store, signal?: AbortSignal): Promise<Map<string, number>> {
+  const objects = new Map<string, number>();
+  for await (const { name, size } of store.list('', signal)) objects.set(name, size);
+  return objects;
+}
+
 /**
  * Brings the catalog up to what `store` holds now: presence of every object, roots and indexes not yet known.
  * A damaged root or index is named and left out; the others are taken.
@@ -33,9 +40,10 @@ export async function syncFrom(
   repository: string | undefined = key?.repository,
   /** Leave the catalog's word on which destination holds what: a backup may be adding to it meanwhile. */
   leavePresence = false,
+  /** What `listObjects` found a moment ago. */
+  listed?: Map<string, number>,
 ): Promise<SyncResult> {
-  const objects = new Map<string, number>();
-  for await (const { name, size } of store.list('', signal)) objects.set(name, size);
+  const objects = listed ?? (await listObjects(store, signal));
   const damaged: SyncResult['damaged'] = [];
   const deletions: DeletionRecord[] = [];
   const sealed: string[] = [];

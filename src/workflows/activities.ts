@@ -56,6 +56,8 @@ export function activitiesOf(host: string) {
     noteUnsent: quick.noteUnsent,
     jobNotifiers: quick.jobNotifiers,
     noteWaiting: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } }).noteWaiting,
+    noteDeliveryWaiting: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } })
+      .noteDeliveryWaiting,
     deliver: on({ ...sending, retry: once }).deliver,
   };
 }

@@ -488,6 +488,8 @@ class BackupRun {
       target.error = `${reason.code}: ${reason.message}`;
       target.notBefore = Date.now() + retryDestinationMs;
       this.describe();
+      // Now, while somebody may still renew them before they are waited for.
+      if (reason.code === 'AuthExpired' && patched('note-expired-at-once')) await this.noteExpired(target);
     }
   }
 
@@ -564,15 +566,19 @@ class BackupRun {
         }
         target.retryUntil = new Date(deadline).toISOString();
         this.describe();
-        if (reason.code === 'AuthExpired' && !target.expired) {
-          target.expired = true;
-          const note = { ...this.ref, destination: target.name, reason: target.error.slice(0, 500) };
-          await this.activities.noteWaiting(note).catch(() => undefined);
-        }
+        if (reason.code === 'AuthExpired') await this.noteExpired(target);
         const { nudges } = this;
         await condition(() => this.nudges !== nudges, Math.min(wait, left));
       }
     }
+  }
+
+  /** Tells, once, that the run will wait for new credentials. */
+  private async noteExpired(target: Target): Promise<void> {
+    if (target.expired) return;
+    target.expired = true;
+    const note = { ...this.ref, destination: target.name, reason: (target.error ?? '').slice(0, 500) };
+    await this.activities.noteWaiting(note).catch(() => undefined);
   }
 
   private outcome(): RunStatus {

@@ -12,6 +12,7 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   ParentClosePolicy,
+  patched,
   setCurrentDetails,
   setHandler,
   sleep,
@@ -34,6 +35,7 @@ const attemptsPerExecution = 200;
 export async function deliver(input: DeliverInput): Promise<void> {
   const activities = activitiesOf(input.host);
   let more = false;
+  let told = false;
   setHandler(moreSignal, () => {
     more = true;
   });
@@ -55,8 +57,12 @@ export async function deliver(input: DeliverInput): Promise<void> {
       setCurrentDetails(`waiting for **${input.destination}**: ${reason}`);
       const expired = cause instanceof ApplicationFailure && cause.type === 'AuthExpired';
       const wait = Math.min(2000 * 2 ** Math.min(attempt, 10), expired ? expiredWaitMs : longestWaitMs);
-      status.error = reason;
+      status.error = expired ? `token expired: ${reason}` : reason;
       status.nextTry = new Date(Date.now() + wait).toISOString();
+      if (expired && !told && patched('tell-of-expired')) {
+        told = true;
+        await activities.noteDeliveryWaiting({ ...input, reason: reason.slice(0, 500) }).catch(() => undefined);
+      }
       await condition(() => more, wait);
     }
   }

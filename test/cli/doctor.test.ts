@@ -65,6 +65,18 @@ it('tests one destination alone', async () => {
   mkdirSync(host.path('repository'));
   const { checks } = await host.json<{ checks: Check[] }>(['destinations', 'test', 'disk']);
   expect(checks[0]).toMatchObject({ name: 'destination disk', status: 'ok' });
+  expect(readdirSync(host.path('repository'))).toEqual([]);
   const { error } = await host.json<{ error: { hint: string } }>(['destinations', 'test', 'dsk'], [2]);
   expect(error.hint).toContain('disk');
+
+  const keeping = { type: 'local', path: host.path('repository'), deletes: false } as const;
+  await host.configure({ destinations: { disk: keeping }, jobs: jobs() });
+  for (const round of [1, 2]) {
+    const kept = await host.json<{ checks: Check[] }>(['destinations', 'test', 'disk']);
+    expect(kept.checks[0], String(round)).toMatchObject({
+      status: 'ok',
+      message: expect.stringContaining('`deletes: false`'),
+    });
+    expect(readdirSync(host.path('repository')), String(round)).toEqual([expect.stringMatching(/^\.holdfast-probe-/)]);
+  }
 });

@@ -49,18 +49,19 @@ const setPassphrase = (text: string): void => writeFileSync(at('passphrase'), te
 async function beginBackup(destinations = ['a', 'b'], state = loaded): Promise<Warning[]> {
   const host = new Host(state, undefined, log);
   try {
-    const stores = await Promise.all(
+    const looks = await Promise.all(
       destinations.map(async (name) => {
         const config = host.config.destinations[name];
         if (!config) throw new Error(name);
-        return new Store(await host.destination(name, config), 'web-1', 'site');
+        const store = new Store(await host.destination(name, config), 'web-1', 'site');
+        return { store, found: { file: await store.keyFile() } };
       }),
     );
     const passphrase = await host.passphrase(host.config.encryption?.passphrase);
-    const file = await establishKey(host, 'site', stores, passphrase, signal);
+    const file = await establishKey(host, 'site', looks, passphrase, signal);
     const key = await host.unlock(file, passphrase);
     const warnings = [];
-    for (const store of stores) {
+    for (const { store } of looks) {
       warnings.push(...(await claimRepository(host, 'site', store, file, { takeOver: false, key }, signal)));
     }
     return warnings;

@@ -15,12 +15,17 @@ export interface CutSubject {
   stop(): Promise<void>;
 }
 
+export interface CutOptions {
+  /** A size that goes in several parts, where there is one. */
+  inParts?: number;
+}
+
 const size = 2 * 1024 * 1024;
 /** Parts of what goes over the line, in each direction: from the first greeting to the last answer. */
 const stages = [0, 0.001, 0.03, 0.5, 0.98, 1];
 
 /** Whatever is cut where: an object is there whole or not at all, nothing false is reported, and trying again works. */
-export function cutting(title: string, setUp: () => Promise<CutSubject>): void {
+export function cutting(title: string, setUp: () => Promise<CutSubject>, { inParts }: CutOptions = {}): void {
   describe(`${title}, its connections cut`, () => {
     let subject: CutSubject;
     const body = randomBytes(size);
@@ -73,7 +78,7 @@ export function cutting(title: string, setUp: () => Promise<CutSubject>): void {
         return { value: await work };
       } catch (error) {
         expect(error, stage).toBeInstanceOf(HoldfastError);
-        expect(error, stage).toMatchObject({ retryable: true });
+        expect(error, `${stage}: ${String(error)}`).toMatchObject({ retryable: true });
         return undefined;
       }
     }
@@ -96,6 +101,48 @@ export function cutting(title: string, setUp: () => Promise<CutSubject>): void {
       });
       expect(failures).toBeGreaterThan(stages.length);
       await subject.direct.sweep('', -60_000);
+    });
+
+    it.each(inParts === undefined ? [] : [inParts])('puts %d bytes in parts, whole or not at all', async (length) => {
+      const parts = Buffer.alloc(length, body);
+      const put = (destination: Destination, key: string) =>
+        destination.put(key, { bytes: parts }, { sha256: sha256(parts) });
+      for (const at of [length * 0.3, length + 4000]) {
+        const key = `cut/parts/${at}`;
+        const destination = await subject.open();
+        subject.proxy.reset();
+        subject.proxy.cut = { sent: Math.round(at) };
+        const done = await attempt(put(destination, key), key);
+        subject.proxy.cut = undefined;
+        const there = await subject.direct.stat(key);
+        if (done !== undefined || there !== undefined) expect(there?.size, key).toBe(length);
+        await put(destination, key);
+        expect(sha256(await drain(await subject.direct.get(key))), key).toBe(sha256(parts));
+        await destination.close();
+      }
+      await subject.direct.sweep('', -60_000);
+    });
+
+    it('looks at objects and deletes them, or says that it could not', async () => {
+      const work = async (destination: Destination, key: string): Promise<number | undefined> => {
+        const info = await destination.stat(key);
+        await destination.delete(key);
+        return info?.size;
+      };
+      await subject.direct.put('cut/measured-deleted', { bytes: body.subarray(0, 1000) });
+      const whole = await measured((destination) => work(destination, 'cut/measured-deleted'));
+      await eachCut(whole, async (destination, stage) => {
+        const key = `cut/deleted/${stage}`;
+        await subject.direct.put(key, { bytes: body.subarray(0, 1000) });
+        const done = await attempt(work(destination, key), stage);
+        subject.proxy.cut = undefined;
+        if (done !== undefined) {
+          expect(done.value, stage).toBe(1000);
+          expect(await subject.direct.stat(key), stage).toBeUndefined();
+        }
+        await destination.delete(key);
+        expect(await subject.direct.stat(key), stage).toBeUndefined();
+      });
     });
 
     it('creates exclusively, or says that somebody did', async () => {

@@ -12,6 +12,7 @@ import { fingerprintOf } from '../../src/destinations/fingerprint.js';
 import { modifiedOf, strictList } from '../../src/destinations/ftp-list.js';
 import { openDestination } from '../../src/destinations/open.js';
 import { mayMount, mountTmpfs } from '../support/mounts.js';
+import { startProftpd } from '../support/proftpd.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { ftpUser, serverName, startVsftpd, type Vsftpd, type VsftpdOptions } from '../support/vsftpd.js';
 import { conformance, drain, failure, type Subject, sha256 } from './conformance.js';
@@ -133,6 +134,61 @@ for (const tls of ['off', 'explicit'] as const) {
     };
   });
 }
+
+describe('a server that lists by MLSD and tells checksums', () => {
+  it.each([
+    ['XSHA256', []],
+    ['HASH', ['<Limit XSHA256>', 'DenyAll', '</Limit>']],
+    ['neither', ['<Limit XSHA256 HASH>', 'DenyAll', '</Limit>']],
+  ])('%s: stores, checks, goes on, lists, replaces and deletes', async (command, limits) => {
+    const server = await startProftpd(...limits);
+    const proxy = await startTcpProxy(server.port, { host: '127.0.0.2', samePorts: server.passive });
+    const { user, password } = server;
+    const common = { type: 'ftp', user, password, path: '/backups', tls: 'off', verify: 'auto' } as const;
+    const config = { ...common, host: '127.0.0.2', port: proxy.port, connections: 2, timeout: 20_000 };
+    const destination = await openDestination('old', config);
+    try {
+      await destination.ensureRoot();
+      const bytes = randomBytes(3 * MiB);
+      const digest = sha256(bytes);
+      proxy.reset();
+      await destination.put('packs/ab/one', { bytes }, { sha256: digest });
+      // Where the server tells a checksum nothing is read back.
+      if (command === 'neither') expect(proxy.received).toBeGreaterThan(3 * MiB);
+      else expect(proxy.received).toBeLessThan(MiB);
+      proxy.reset();
+      proxy.cut = { sent: 2 * MiB };
+      await failure(destination.put('packs/cd/two', { bytes }, { sha256: digest }));
+      proxy.cut = undefined;
+      proxy.reset();
+      await destination.put('packs/cd/two', { bytes }, { sha256: digest });
+      expect(proxy.sent).toBeLessThan(2 * MiB);
+      expect(sha256(await drain(await destination.get('packs/cd/two')))).toBe(digest);
+      await destination.put('odd/a name; type=dir; -a [x] *é', { bytes: bytes.subarray(0, 7) });
+      await destination.put('new', { bytes: bytes.subarray(0, 9) }, { exclusive: true });
+      expect((await failure(destination.put('new', { bytes }, { exclusive: true }))).code).toBe('ObjectExists');
+      await destination.put('packs/ab/one', { bytes: bytes.subarray(0, 11) });
+      const found = new Map<string, { size: number; modified: Date }>();
+      for await (const info of destination.list('')) found.set(info.key, info);
+      expect([...found].map(([key, { size }]) => [key, size]).sort()).toEqual([
+        ['new', 9],
+        ['odd/a name; type=dir; -a [x] *é', 7],
+        ['packs/ab/one', 11],
+        ['packs/cd/two', 3 * MiB],
+      ]);
+      for (const { modified } of found.values()) {
+        expect(Math.abs(modified.getTime() - (await destination.now()).getTime())).toBeLessThan(600_000);
+      }
+      for (const key of found.keys()) await destination.delete(key);
+      for await (const { key } of destination.list('')) expect(key).toBe('nothing');
+      expect(await temporaryFiles(join(server.dir, 'backups'))).toEqual([]);
+    } finally {
+      await destination.close();
+      await proxy.stop();
+      await server.stop();
+    }
+  });
+});
 
 describe('an FTP destination', () => {
   let plain: Vsftpd;

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
-import { link, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { chown, link, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.js';
+import { temporaryPrefix } from '../../src/destinations/keys.js';
 import { openDestination } from '../../src/destinations/open.js';
 import { startS3 } from '../support/s3-server.js';
+import { startSshd } from '../support/sshd.js';
 import { Random } from '../support/tree.js';
+import { ftpUser, startVsftpd } from '../support/vsftpd.js';
 
 const MiB = 1024 * 1024;
 /** 5 GB; smaller to try the test itself. */
@@ -106,5 +109,82 @@ describe.each([
     const found: string[] = [];
     for await (const { key } of destination.list('many/')) found.push(key);
     expect(found.sort()).toEqual(keys.sort());
+  });
+});
+
+async function sftp(): Promise<Place> {
+  const server = await startSshd();
+  const { port, user, privateKey, hostKey, dir } = server;
+  const folder = join(dir, 'backups');
+  const config = { host: '127.0.0.1', port, user, privateKey, hostKey, path: folder, connections: 1, timeout: 60_000 };
+  const destination = await openDestination('vault', { type: 'sftp', ...config });
+  await destination.ensureRoot();
+  return {
+    destination,
+    folder,
+    async stop() {
+      await destination.close();
+      await server.stop();
+    },
+  };
+}
+
+async function ftp(): Promise<Place> {
+  const server = await startVsftpd();
+  const folder = await server.folder('backups');
+  const { port, user, password } = server;
+  const config = { host: '127.0.0.1', port, user, password, path: '/backups', connections: 1, timeout: 60_000 };
+  const destination = await openDestination('old', { type: 'ftp', tls: 'off', verify: 'size', ...config });
+  return {
+    destination,
+    folder,
+    async stop() {
+      await destination.close();
+      await server.stop();
+    },
+  };
+}
+
+describe.each([
+  ['an SSH server', sftp],
+  ['an FTP server', ftp],
+])('%s', (_, make) => {
+  it('goes on inside an object beyond 4 GiB', async () => {
+    const place = await make();
+    const key = 'large/resumed';
+    const tail = new Random(7).bytes(8 * MiB);
+    const start = 4096 * MiB - 3 * MiB;
+    const body = join(base, 'mostly zeros');
+    const file = await open(body, 'w');
+    await file.write(tail, 0, tail.length, start);
+    await file.close();
+    const hash = createHash('sha256');
+    const zeros = Buffer.alloc(MiB);
+    for (let at = 0; at < start; at += MiB) hash.update(zeros);
+    const whole = hash.update(tail).digest('hex');
+    try {
+      // What an upload left that was cut off a megabyte beyond 4 GiB.
+      const name = `${temporaryPrefix}r-${createHash('sha256').update(`${key}\0${whole}`).digest('hex').slice(0, 32)}`;
+      const folder = join(place.folder, 'large');
+      await mkdir(folder);
+      const there = await open(join(folder, name), 'w');
+      await there.write(tail, 0, 4 * MiB, start);
+      await there.close();
+      for (const path of [folder, join(folder, name)]) await chown(path, ftpUser.uid, ftpUser.uid);
+      const steps: number[] = [];
+      await place.destination.put(key, { file: body }, { sha256: whole, onProgress: (bytes) => steps.push(bytes) });
+      // First, in one, what was there; then only the rest is sent.
+      expect(steps[0]).toBe(4097 * MiB);
+      expect(steps.reduce((sum, bytes) => sum + bytes, 0)).toBe(start + tail.length);
+      expect((await place.destination.stat(key))?.size).toBe(start + tail.length);
+      const end = start + tail.length;
+      const read: Buffer[] = [];
+      for await (const chunk of await place.destination.get(key, { start, end })) read.push(chunk);
+      expect(Buffer.concat(read).equals(tail)).toBe(true);
+    } finally {
+      await rm(body);
+      await rm(join(place.folder, 'large'), { recursive: true, force: true });
+      await place.stop();
+    }
   });
 });

@@ -8,6 +8,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { probeDestination } from '../../src/control/probe.js';
 import type { Destination } from '../../src/destinations/destination.js';
 import { openDestination } from '../../src/destinations/open.js';
 import { type S3Server, startS3 } from '../support/s3-server.js';
@@ -57,6 +58,19 @@ describe('object lock', () => {
     await destination.put(`free/${name}`, { bytes: bytes.subarray(0, 10) });
     expect(await destination.lockedUntil?.(`free/${name}`)).toBeUndefined();
     expect(await destination.lockedUntil?.('free/none')).toBeUndefined();
+  });
+
+  it('is probed without deleting anything', async () => {
+    const { endpoint, region, accessKeyId, secretAccessKey } = server;
+    const keys = { endpoint, region, accessKeyId, secretAccessKey };
+    const lock = { objectLock: { mode: 'governance', days: 30 } } as const;
+    const config = { type: 's3', bucket: 'acme', prefix: '', ...keys, ...lock, giveUpAfter: 1000 } as const;
+    const probe = await probeDestination('vault', config, '/nowhere');
+    expect(probe).toMatchObject({ kept: expect.stringMatching(/^\.holdfast-probe-/) });
+    expect(Math.abs(probe?.skewMs ?? Number.NaN)).toBeLessThan(60_000);
+    const there = await client.send(new ListObjectVersionsCommand({ Bucket: 'acme', Prefix: '.holdfast-probe-' }));
+    expect(there.Versions).toHaveLength(1);
+    expect(there.DeleteMarkers ?? []).toEqual([]);
   });
 
   it('deletes for good once the lock has ended, every version', async () => {

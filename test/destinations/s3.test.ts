@@ -10,7 +10,9 @@ import { openDestination } from '../../src/destinations/open.js';
 import { type HttpProxy, startProxy } from '../support/http-proxy.js';
 import { mayMount, mountTmpfs } from '../support/mounts.js';
 import { type S3Server, startS3 } from '../support/s3-server.js';
+import { startTcpProxy } from '../support/tcp-proxy.js';
 import { conformance, drain, failure, type Subject, sha256 } from './conformance.js';
+import { cutting } from './cuts.js';
 
 const MiB = 1024 * 1024;
 
@@ -22,6 +24,25 @@ function configFor(server: S3Server, more: Partial<S3DestinationConfig> = {}): S
 function clientFor({ endpoint, region, accessKeyId, secretAccessKey }: S3Server): S3Client {
   return new S3Client({ endpoint, region, forcePathStyle: true, credentials: { accessKeyId, secretAccessKey } });
 }
+
+cutting(
+  'a bucket',
+  async () => {
+    const server = await startS3();
+    const proxy = await startTcpProxy(server.port);
+    await server.bucket('acme');
+    return {
+      proxy,
+      open: () => openDestination('offsite', configFor(server, { endpoint: `http://127.0.0.1:${proxy.port}` })),
+      direct: await openDestination('offsite', configFor(server)),
+      async stop() {
+        await proxy.stop();
+        await server.stop();
+      },
+    };
+  },
+  { inParts: 65 * MiB },
+);
 
 async function setUp(): Promise<Subject> {
   const server = await startS3();

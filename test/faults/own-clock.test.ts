@@ -101,7 +101,7 @@ it('expired credentials are waited for, in sight, and taken up when they are ren
     async () => {
       const { stdout } = await host.run(['runs', 'show', run]);
       expect(stdout).toMatch(
-        /1 of 2 stored; far retrying until \d\d:\d\d: AuthExpired: .*the credentials have expired/,
+        /1 of 2 stored; far retrying until \d\d:\d\d: token expired: .*the credentials have expired/,
       );
     },
     { timeout: 60_000, interval: 200 },
@@ -140,6 +140,11 @@ it('and after the run by the delivery', async () => {
   key(arena.s3.accessKeyId);
   await host.json(['destinations', 'retry']);
   await arena.delivered(run, 'far');
+  // This run told of it when it waited and when it ended; the delivery that went on waiting did not tell again.
+  expect(told.map(({ run: { run: of, status } }) => [of, status]).slice(1)).toEqual([
+    [run, 'running'],
+    [run, 'partial'],
+  ]);
   const work = host.path('work');
   mkdirSync(work);
   await arena.restoreFrom(arena.far, work, expected);

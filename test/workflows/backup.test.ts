@@ -268,7 +268,7 @@ describe('destinations', () => {
           return { healed: 0, healedBytes: 0 };
         },
         deliver: async () => {
-          if (delivered++ === 0) throw retryable('DestinationUnreachable');
+          if (delivered++ === 0) throw retryable('AuthExpired');
           return { delivered: ['run'], left: delivered === 2 ? 1 : 0 };
         },
       }),
@@ -290,6 +290,7 @@ describe('destinations', () => {
       message: expect.stringMatching(/^offsite: DestinationUnreachable/),
     });
     expect(count('deliver offsite')).toBe(3);
+    expect(count('noteDeliveryWaiting offsite')).toBe(1);
     expect(count('deliverInput nas')).toBe(0);
     expect(calls.log.some((call) => call.startsWith('prune'))).toBe(false);
   });

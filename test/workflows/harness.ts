@@ -119,6 +119,7 @@ export function mocks(calls: Calls, change: Partial<Mocks> = {}, batches = 2): M
       return 'sent';
     },
     async noteWaiting() {},
+    async noteDeliveryWaiting() {},
     async deliver() {
       return { delivered: [], left: 0 };
     },

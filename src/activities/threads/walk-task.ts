@@ -58,6 +58,10 @@ export interface WalkResult {
   identical: boolean;
 }
 
+/** Two packs' worth. */
+const firstBatchBytes = 64 * 1024 * 1024;
+const smallBatches = 4;
+
 /** Plans lanes and batches: files in directory order, large ones in stretches. */
 class Planner {
   readonly batches: BatchPlan[] = [];
@@ -88,12 +92,17 @@ class Planner {
     this.closeLane();
   }
 
+  /** The first batches are small, so that their packs are on their way soon; the more there is, the larger they get. */
+  private get mostBytes(): number {
+    return Math.min(this.task.batchBytes, firstBatchBytes * 2 ** Math.max(0, this.batches.length - smallBatches));
+  }
+
   private item(line: string, bytes: number): void {
-    if (this.lane && this.laneBytes > 0 && this.laneBytes + bytes > this.task.laneBytes) this.closeLane();
+    const most = Math.min(this.task.laneBytes, this.mostBytes);
+    if (this.lane && this.laneBytes > 0 && this.laneBytes + bytes > most) this.closeLane();
     if (!this.lane) {
       const last = this.batches.at(-1);
-      if (!last || (last.bytes > 0 && last.bytes + bytes > this.task.batchBytes))
-        this.batches.push({ lanes: [], bytes: 0 });
+      if (!last || (last.bytes > 0 && last.bytes + bytes > this.mostBytes)) this.batches.push({ lanes: [], bytes: 0 });
       const batch = this.batches.at(-1)!;
       const number = this.task.firstBatch + this.batches.length - 1;
       this.lane = new LineWriter(spoolFiles.lanePlan(this.task.run, number, batch.lanes.length));
@@ -102,7 +111,7 @@ class Planner {
     this.laneFiles++;
     // An empty file still costs an open: counted as 4 KiB, so that a batch never holds millions of them.
     this.laneBytes += Math.max(bytes, 4096);
-    if (this.laneBytes >= this.task.laneBytes) this.closeLane();
+    if (this.laneBytes >= most) this.closeLane();
   }
 
   private closeLane(): void {

@@ -27,7 +27,27 @@ async function login(context: Context, destination: string, options: Options): P
     show: (text) => void process.stderr.write(`${text}\n`),
     ask,
   });
-  context.result(result, () => `${result.destination} is logged in as ${result.account}`);
+  const told = await wakeWaiting(context);
+  context.result(
+    result,
+    () => `${result.destination} is logged in as ${result.account}${told > 0 ? '; what waited for it goes on' : ''}`,
+  );
+}
+
+/** Lets runs and deliveries that wait for the login try again now; without this they would within a minute. */
+async function wakeWaiting(context: Context): Promise<number> {
+  const [{ openIfUp }, { retryNow }] = await Promise.all([
+    import('../../control/session.js'),
+    import('../../control/runs.js'),
+  ]);
+  try {
+    const session = await openIfUp(await context.load());
+    if (session === undefined) return 0;
+    return await retryNow(session).finally(() => session.close());
+  } catch {
+    // The login is kept: that it is told of is a courtesy.
+    return 0;
+  }
 }
 
 async function ask(question: string): Promise<string> {

@@ -90,12 +90,15 @@ function messageOf({ status, waiting, retries }: RunUpdate): string | undefined 
 /** `2 of 3 stored; box retrying until 09:00: token expired`; undefined when none is tried again. */
 function retryingText(destinations: readonly DestinationProgress[]): string | undefined {
   const retrying = destinations.flatMap(({ name, retryUntil, error }) =>
-    retryUntil === undefined ? [] : [`${name} retrying until ${timeOfDay(retryUntil)}: ${error ?? 'it failed'}`],
+    retryUntil === undefined ? [] : [`${name} retrying until ${timeOfDay(retryUntil)}: ${reasonText(error)}`],
   );
   if (retrying.length === 0) return undefined;
   const stored = destinations.filter(({ state }) => state === 'stored' || state === 'healed').length;
   return [`${stored} of ${destinations.length} stored`, ...retrying].join('; ');
 }
+
+const reasonText = (error = 'it failed'): string =>
+  error.startsWith('AuthExpired: ') ? error.replace(/^AuthExpired: /, 'token expired: ') : error;
 
 interface Speed {
   at: number;
