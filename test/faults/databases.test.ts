@@ -143,7 +143,7 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await server.sql('CREATE DATABASE slow');
   await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
   const holder = server
-    .sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
+    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
     .catch(() => 'gone');
   await host.configure({
     destinations: nas(),
@@ -164,7 +164,7 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
       if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
   };
   const waits =
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_ts_config%' AND wait_event_type = 'Lock'";
   await until('pg_dump waits', async () => (await server.sql(waits)) === '1');
   const [password] = find(/pgpass-/);
   const [record] = find(/\.process$/);

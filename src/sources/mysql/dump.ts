@@ -128,3 +128,23 @@ export function checkContent(
     { hint: 'May the user read them? Sequences need MariaDB’s own mariadb-dump.' },
   );
 }
+
+/**
+ * A table that was altered, emptied or replaced meanwhile may be in the dump as it was at another moment than the rest.
+ * @throws HoldfastError DumpIncomplete.
+ */
+export function checkMarks(
+  database: string,
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+  excluded: ReadonlySet<string>,
+): void {
+  const changed = [...before].filter(([name, mark]) => !excluded.has(name) && (after.get(name) ?? mark) !== mark);
+  if (changed.length === 0) return;
+  const names = changed.map(([name]) => name);
+  throw new HoldfastError(
+    'DumpIncomplete',
+    `the dump of ${database} is not of one moment: ${names.slice(0, 20).join(', ')} was altered, emptied or replaced meanwhile`,
+    { hint: 'It is tried again. Change the schema at another time than that of the backup.' },
+  );
+}

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { LogPosition, TableRows } from '../database.js';
-import { DumpState, firstName } from './dump-state.js';
+import { DumpState } from './dump-state.js';
 import { LineSplitter } from './line-splitter.js';
 
 /** What a dump holds, read from itself: true of the very moment the dump shows. */
@@ -40,8 +40,8 @@ export async function readDump(file: string, signal: AbortSignal): Promise<DumpC
     const line = data.toString('utf8', start, Math.min(end, start + 4096)).trimEnd();
     if (line !== '') lastLine = line;
     if (kind === 'program') return;
-    if (line.startsWith('/*!50001 VIEW ')) add(views, line.slice('/*!50001 VIEW '.length));
-    else if (line.startsWith('CREATE SEQUENCE ')) add(sequences, line.slice('CREATE SEQUENCE '.length));
+    if (state.named?.kind === 'view') views.add(state.named.name);
+    else if (state.named?.kind === 'sequence') sequences.add(state.named.name);
     else if (line.startsWith('-- CHANGE ')) position = { ...position, ...filePosition(line) };
     else if (line.startsWith('-- SET GLOBAL gtid_slave_pos=')) position = { ...position, ...gtidPosition(line) };
   });
@@ -57,11 +57,6 @@ export async function readDump(file: string, signal: AbortSignal): Promise<DumpC
     sequences,
     ...(Object.keys(position).length === 0 ? {} : { position }),
   };
-}
-
-function add(names: Set<string>, text: string): void {
-  const name = firstName(text);
-  if (name !== undefined) names.add(name);
 }
 
 /** `-- CHANGE MASTER TO MASTER_LOG_FILE='b.1', MASTER_LOG_POS=4;`, or SOURCE in place of MASTER. */

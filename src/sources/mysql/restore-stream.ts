@@ -88,6 +88,10 @@ class RestoreStream {
       return;
     }
     this.inserts.flush();
+    if (kind === 'continued') {
+      if (!this.skipping) this.out.push(data.subarray(start, end));
+      return;
+    }
     const { withoutEvents, withoutSandbox } = this.options;
     this.skipping =
       (withoutEvents && this.state.events) ||

@@ -1,5 +1,6 @@
 import { HoldfastError } from '../../errors.js';
 import type { TableRows } from '../database.js';
+import { serverNumber } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { quoteName, quoteText, type Sql } from './sql.js';
 
@@ -120,6 +121,44 @@ export async function findTables(sql: Sql, database: string): Promise<FoundTable
       engine,
       transactional: transactions === 'YES',
     }));
+}
+
+/**
+ * What of each table changes when somebody alters, empties, renames or makes it anew; nothing of it when rows are written.
+ * The time is of whole seconds, the columns are not.
+ */
+export async function tableMarks(sql: Sql, database: string): Promise<Map<string, string>> {
+  const own = quoteText(database);
+  const rows = await sql.query(
+    `SELECT t.table_name, IFNULL(t.create_time, ''), IFNULL(c.mark, '') FROM information_schema.tables t LEFT JOIN (` +
+      `SELECT table_name, SUM(CRC32(CONCAT_WS('|', column_name, ordinal_position, column_type, is_nullable, extra))) AS mark ` +
+      `FROM information_schema.columns WHERE table_schema = ${own} GROUP BY table_name) c ON c.table_name = t.table_name ` +
+      `WHERE t.table_schema = ${own} AND t.table_type NOT LIKE '%VIEW%'`,
+  );
+  return new Map(rows.map(([name = '', made = '', columns = '']) => [name, `${made} ${columns}`]));
+}
+
+/** What MySQL says of a view whose tables, columns or definer are gone. */
+const viewInvalid = new Set([1356, 1449, 1146, 1054]);
+
+/** Views that nobody can read any more, each with its definition; the dump tool fails at such a one. */
+export async function invalidViews(
+  sql: Sql,
+  database: string,
+  tables: readonly FoundTable[],
+): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const { name } of tables.filter(({ kind }) => kind === 'view')) {
+    const view = `${quoteName(database)}.${quoteName(name)}`;
+    try {
+      await sql.query(`SHOW FIELDS FROM ${view}`);
+    } catch (error) {
+      if (!viewInvalid.has(serverNumber(error) ?? 0)) throw error;
+      const [[, definition = ''] = []] = await sql.query(`SHOW CREATE VIEW ${view}`);
+      found.set(name, definition);
+    }
+  }
+  return found;
 }
 
 /** Whether a table's rows are its own. */

@@ -18,19 +18,22 @@ import {
 import { splitWords } from '../exec/command-prefix.js';
 import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
 import { addressOf, type MysqlAddress } from './address.js';
-import { checkContent, dumpName, excludedTables, writeDump } from './dump.js';
+import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { dropScratch, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
+import { grantsOfUser, missingRights, rightsText } from './rights.js';
 import {
   countRows,
   type FoundTable,
   findDatabases,
   findTables,
+  invalidViews,
   madeWith,
   type ServerFacts,
   serverFacts,
+  tableMarks,
 } from './server.js';
 import { connectDirectly, quoteName, type Sql } from './sql.js';
 import { chooseTool, type MysqlTool, runMysqlTool, type ToolKind, toolName } from './tool.js';
@@ -39,6 +42,8 @@ import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } 
 import { writeFileDurably } from './write-file.js';
 
 const usersName = 'users.sql';
+/** What views were that nobody can read any more, and that the dump tool would fail at. */
+const invalidViewsName = 'invalid-views.sql';
 
 /** Databases of a MySQL or MariaDB server, dumped and restored by the server's own programs. */
 export class MysqlSource implements DatabaseSource {
@@ -72,14 +77,28 @@ export class MysqlSource implements DatabaseSource {
       const tool = await this.tool('dump', facts.flavour, context);
       const before = await findTables(sql, database);
       const excluded = excludedTables(database, before, this.config.excludeTables);
-      const warnings = [...notTransactional(database, before, excluded), ...foreignTool(tool, facts)];
+      const invalid = await invalidViews(
+        sql,
+        database,
+        before.filter(({ name }) => !excluded.has(name)),
+      );
+      const warnings = [
+        ...notTransactional(database, before, excluded),
+        ...foreignTool(tool, facts),
+        ...hidden(database, await grantsOfUser(sql, facts), facts),
+        ...unreadable(database, invalid),
+      ];
+      for (const name of invalid.keys()) excluded.add(name);
+      const marks = await tableMarks(sql, database);
       const takenAt = new Date().toISOString();
       const content = await writeDump(
         { database, folder, tool, address, prefix: this.prefix, facts, excluded },
         context,
       );
       checkContent(database, content, before, await findTables(sql, database), excluded);
+      checkMarks(database, marks, await tableMarks(sql, database), excluded);
       const files = [{ path: dumpName, bytes: content.bytes }];
+      if (invalid.size > 0) files.push(await writeFileDurably(folder, invalidViewsName, definitions(invalid)));
       if (this.config.globals) {
         const users = await readable(() => readUsers(sql, facts), warnings);
         if (users !== undefined) files.push(await writeFileDurably(folder, usersName, users));
@@ -290,6 +309,31 @@ function notTransactional(
     },
   ];
 }
+
+/** What this user does not see, so that the dump lacks it and the tool does not say so. */
+function hidden(database: string, grants: readonly string[], { flavour }: ServerFacts): DatabaseWarning[] {
+  const missing = missingRights(grants, database, flavour).filter(({ silent }) => silent);
+  if (missing.length === 0) return [];
+  return [
+    {
+      code: 'RightsMissing',
+      message: `${database}: this user may not see ${rightsText(missing)}: what there is of them is not in the dump; docs/databases.md lists the rights that a backup needs`,
+    },
+  ];
+}
+
+function unreadable(database: string, invalid: ReadonlyMap<string, string>): DatabaseWarning[] {
+  if (invalid.size === 0) return [];
+  return [
+    {
+      code: 'ViewInvalid',
+      message: `${database}: the views ${[...invalid.keys()].join(', ')} name tables, columns or users that are gone; they are kept as text in ${invalidViewsName} and not restored`,
+    },
+  ];
+}
+
+const definitions = (views: ReadonlyMap<string, string>): string =>
+  [...views.values()].map((definition) => `${definition};\n`).join('');
 
 function foreignTool(tool: MysqlTool, facts: ServerFacts): DatabaseWarning[] {
   if (tool.flavour === facts.flavour) return [];

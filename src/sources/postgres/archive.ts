@@ -20,8 +20,7 @@ export function listedData(list: string): ListedData[] {
 
 /**
  * Proves a directory dump: every table of the server that should be in it is, and each one's file has its end mark.
- * @param tables the server's, in the dump's own snapshot.
- * @param complete whether all of them must be there; not when some are left out on purpose.
+ * @param tables the server's, in the dump's own snapshot, without those that are left out on purpose.
  * @returns their rows, in the order of their names.
  * @throws HoldfastError DumpIncomplete.
  */
@@ -29,7 +28,6 @@ export async function proveArchive(
   folder: string,
   list: string,
   tables: readonly Table[],
-  complete: boolean,
   signal: AbortSignal,
 ): Promise<TableRows[]> {
   const byOid = new Map(tables.map((table) => [table.oid, table]));
@@ -47,7 +45,7 @@ export async function proveArchive(
     // An extension's own table: its rows are dumped where the extension says so, and restored with it.
     if (table) rows.push({ name: qualified(table), rows: counted });
   }
-  if (complete && byOid.size > 0) {
+  if (byOid.size > 0) {
     const names = [...byOid.values()].map(qualified);
     const more = names.length > 5 ? ` and ${names.length - 5} more` : '';
     throw new HoldfastError('DumpIncomplete', `the dump lacks ${names.slice(0, 5).join(', ')}${more}`);

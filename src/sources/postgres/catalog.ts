@@ -1,13 +1,17 @@
 import type { TableRows } from '../database.js';
+import { parsePattern } from './patterns.js';
 import type { Queries } from './queries.js';
 
 /** What is asked of the server's catalogues. */
 
-/** Tables whose rows a dump holds: ordinary ones, partitions included, but for those that belong to an extension. */
+/**
+ * Tables whose rows a dump holds: ordinary ones, partitions included, but for those that belong to an extension. A standby
+ * has no rows of unlogged ones.
+ */
 const dumpedTables = `
   SELECT c.oid::text AS oid, n.nspname AS schema, c.relname AS name
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery()) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND NOT EXISTS (SELECT FROM pg_depend d
       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   ORDER BY n.nspname, c.relname`;
@@ -25,8 +29,73 @@ export const quoted = (identifier: string): string => `"${identifier.replaceAll(
 export const literal = (text: string): string =>
   text.includes('\\') ? ` E'${text.replace(/[\\']/g, '$&$&')}'` : `'${text.replaceAll("'", "''")}'`;
 
-export async function listTables(client: Queries): Promise<Table[]> {
-  return (await client.query<Table>(dumpedTables)).rows;
+/** What is left out of a dump, as pg_dump takes it. */
+export interface Exclusions {
+  excludeSchemas: readonly string[];
+  excludeTables: readonly string[];
+}
+
+export async function listTables(
+  client: Queries,
+  { excludeSchemas, excludeTables }: Exclusions = { excludeSchemas: [], excludeTables: [] },
+): Promise<Table[]> {
+  const left = [
+    ...excludeSchemas.map((pattern) => `t.schema ~ ${literal(parsePattern(pattern).name)}`),
+    ...excludeTables.map((pattern) => {
+      const { schema, name } = parsePattern(pattern);
+      const where = schema === undefined ? 'pg_table_is_visible(t.oid::oid)' : `t.schema ~ ${literal(schema)}`;
+      return `(t.name ~ ${literal(name)} AND ${where})`;
+    }),
+  ];
+  const kept = left.length === 0 ? '' : ` WHERE NOT (${left.join(' OR ')})`;
+  return (await client.query<Table>(`SELECT t.* FROM (${dumpedTables}) t${kept}`)).rows;
+}
+
+/**
+ * Which of the tables have other files now, or another name, than this transaction's snapshot knows: rewritten, emptied or
+ * renamed since. The rows of a rewritten one are not seen in the snapshot any more, whatever they were.
+ */
+export async function rewrittenTables(client: Queries, tables: readonly Table[]): Promise<Table[]> {
+  if (tables.length === 0) return [];
+  const { rows } = await client.query<{ oid: string }>(
+    `SELECT c.oid::text AS oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid IN (${tables.map(({ oid }) => oid).join(', ')}) AND (c.relfilenode <> coalesce(pg_relation_filenode(c.oid), 0)
+       OR to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid::regclass)`,
+  );
+  const changed = new Set(rows.map(({ oid }) => oid));
+  return tables.filter(({ oid }) => changed.has(oid));
+}
+
+/** Where each table's rows are, by its oid: another place once it was rewritten or emptied. */
+export async function tablePlaces(
+  client: Queries,
+  tables: readonly Table[],
+  which: 'all' | 'filled',
+): Promise<Map<string, string>> {
+  const places = new Map<string, string>();
+  for (let at = 0; at < tables.length; at += tablesPerQuery) {
+    const { rows } = await client.query<{ oid: string; place: string | null }>(
+      tables
+        .slice(at, at + tablesPerQuery)
+        .map(({ oid, schema, name }) => {
+          const filled = which === 'all' ? '' : ` WHERE EXISTS (SELECT FROM ONLY ${quoted(schema)}.${quoted(name)})`;
+          return `SELECT '${oid}' AS oid, pg_relation_filenode(${oid})::text AS place${filled}`;
+        })
+        .join(' UNION ALL '),
+    );
+    for (const { oid, place } of rows) if (place !== null) places.set(oid, place);
+  }
+  return places;
+}
+
+/** Keeps everybody from altering or emptying the tables until the transaction ends; reading and writing go on. */
+export async function lockTables(client: Queries, tables: readonly Table[]): Promise<void> {
+  for (let at = 0; at < tables.length; at += tablesPerQuery) {
+    const names = tables
+      .slice(at, at + tablesPerQuery)
+      .map(({ schema, name }) => `ONLY ${quoted(schema)}.${quoted(name)}`);
+    await client.query(`LOCK TABLE ${names.join(', ')} IN ACCESS SHARE MODE`);
+  }
 }
 
 /** Rows of every table that a dump would hold, and of those named besides. Counts what each holds itself, without heirs. */

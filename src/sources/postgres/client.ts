@@ -1,3 +1,4 @@
+import type { Client } from 'pg';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import { overClient, type Queries } from './queries.js';
 import { clientConfig, placeOf, type Server } from './server.js';
@@ -10,22 +11,33 @@ export async function connected<T>(
   work: (queries: Queries) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
-  const { default: pg } = await import('pg');
-  const client = new pg.Client(clientConfig(server, database));
-  // An error between two queries: the next one reports it.
-  client.on('error', () => undefined);
-  const stop = (): void => void client.end().catch(() => undefined);
+  let client: Client | undefined;
+  const stop = (): void => void client?.end().catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    await client.connect();
+    client = await clientOf(server, database);
+    await client.connect().catch(async (error: unknown) => {
+      // As libpq does: encrypted where the server can.
+      if (server.sslMode !== 'prefer' || !/does not support SSL/.test(String(error))) throw error;
+      client = await clientOf({ ...server, sslMode: 'disable' }, database);
+      await client.connect();
+    });
     return await work(overClient(client));
   } catch (error) {
     signal.throwIfAborted();
     throw explained(error, server, database);
   } finally {
     signal.removeEventListener('abort', stop);
-    await client.end().catch(() => undefined);
+    await client?.end().catch(() => undefined);
   }
+}
+
+async function clientOf(server: Server, database: string): Promise<Client> {
+  const { default: pg } = await import('pg');
+  const client = new pg.Client(clientConfig(server, database));
+  // An error between two queries: the next one reports it.
+  client.on('error', () => undefined);
+  return client;
 }
 
 /** The SQLSTATE of a server's error (five characters), or undefined. */
@@ -62,6 +74,12 @@ export function explained(error: unknown, server: Server, database: string): unk
   }
   if (state === '3D000')
     return new HoldfastError('SourceMissing', `${place} has no database ${database}`, { cause: error });
+  if (state === '55P03') {
+    return new HoldfastError('SourceFailed', `${place}, database ${database}: somebody keeps a table locked for long`, {
+      hint: 'It is tried again. pg_locks tells who it is.',
+      cause: error,
+    });
+  }
   if (state === '42501') {
     return new HoldfastError('AuthDenied', `${place}, database ${database}: ${error.message}`, {
       hint: `Grant the user ${server.user} the right to read everything: GRANT pg_read_all_data TO ...`,

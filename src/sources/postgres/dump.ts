@@ -3,9 +3,22 @@ import path from 'node:path';
 import type { PostgresSourceConfig } from '../../config/schema.js';
 import { HoldfastError } from '../../errors.js';
 import type { DatabaseContext, DumpReport, TableRows } from '../database.js';
+import type { ToolResult } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import { filesBelow, proveArchive } from './archive.js';
-import { databaseMade, listTables, qualified, rolesUsed, serverFacts, type Table } from './catalog.js';
+import {
+  databaseMade,
+  type Exclusions,
+  listTables,
+  lockTables,
+  qualified,
+  rewrittenTables,
+  rolesUsed,
+  serverFacts,
+  type Table,
+  tablePlaces,
+} from './catalog.js';
+import { sqlState } from './client.js';
 import { provePlain } from './plain.js';
 import type { Queries } from './queries.js';
 import type { Reach } from './reach.js';
@@ -72,37 +85,75 @@ interface Dumped {
 
 /** In the directory format, a file for each table, several at once. */
 async function dumpArchive(dump: Dump, client: Queries, context: DatabaseContext): Promise<Dumped> {
-  // This connection's snapshot is the dump's: what is read here and what is dumped are of one moment.
-  await client.query('SET idle_in_transaction_session_timeout = 0');
-  await client.query('SET statement_timeout = 0');
-  await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-  const { rows } = await client.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
-  const seen = await look(client);
+  const { seen, snapshot } = await hold(dump, client);
   const archive = path.join(dump.folder, archiveName);
   const options = ['--format=directory', '--compress=0', `--jobs=${dump.config.jobs}`, `--file=${archive}`];
-  await watched(archive, context, () => runDump(dump, [...options, `--snapshot=${rows[0]?.snapshot}`], context));
+  await watched(archive, context, () => runDump(dump, [...options, `--snapshot=${snapshot}`], context));
   const list = await listArchive(dump.reach, dump.tools, archive, context);
-  return { seen, tables: await proveArchive(archive, list, seen.tables, isComplete(dump), context.signal) };
+  return { seen, tables: await proveArchive(archive, list, seen.tables, context.signal) };
+}
+
+/**
+ * Takes the dump's snapshot in this connection, and locks on its tables: what is read here and what is dumped are of one
+ * moment. A table that somebody rewrote or emptied after the snapshot and before the lock would look empty in it, so that
+ * the snapshot is then taken anew.
+ */
+async function hold(dump: Dump, client: Queries): Promise<{ seen: Seen; snapshot: string }> {
+  await client.query('SET idle_in_transaction_session_timeout = 0');
+  await client.query('SET statement_timeout = 0');
+  await client.query(`SET lock_timeout = ${lockWaitMs}`);
+  // Else who waits for a lock does not notice that this end is gone. Servers before 14 don't know it.
+  await client.query("SET client_connection_check_interval = '5s'").catch(() => undefined);
+  for (let attempt = 1; ; attempt++) {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await client.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
+    const seen = await look(client, dump.config);
+    const changed = await lockTables(client, seen.tables).then(
+      () => rewrittenTables(client, seen.tables),
+      (error: unknown) => {
+        // Renamed or dropped since the snapshot.
+        if (!goneStates.has(sqlState(error) ?? '') || attempt === snapshotsAtMost) throw error;
+        return undefined;
+      },
+    );
+    if (changed?.length === 0) return { seen, snapshot: rows[0]?.snapshot ?? '' };
+    if (attempt === snapshotsAtMost) throw changedMeanwhile(changed ?? []);
+    await client.query('ROLLBACK');
+  }
+}
+
+const snapshotsAtMost = 10;
+/** No such table, no such schema. */
+const goneStates: ReadonlySet<string> = new Set(['42P01', '3F000']);
+
+function changedMeanwhile(tables: readonly Table[]): HoldfastError {
+  const names = tables.map(qualified).slice(0, 5).join(', ');
+  return new HoldfastError(
+    'DumpIncomplete',
+    `the dump is not of one moment: ${names} was altered or emptied as it began`,
+    { hint: 'It is tried again. Change the schema at another time than that of the backup.' },
+  );
 }
 
 /** As SQL through a pipe, where no folder is seen from both sides. */
 async function dumpPlain(dump: Dump, client: Queries, context: DatabaseContext): Promise<Dumped> {
-  const seen = await look(client);
+  const seen = await look(client, dump.config);
   const file = path.join(dump.folder, plainName);
+  const places = await tablePlaces(client, seen.tables, 'filled');
   await runDump(dump, ['--format=plain'], context, file);
   const tables = await provePlain(file, context.signal);
-  const after = new Set((await listTables(client)).map(qualified));
+  const still = new Set((await listTables(client, dump.config)).map(qualified));
+  const dumped = new Map(tables.map(({ name, rows }) => [name, rows]));
   // A table that was there before and is there after was there in between.
-  const due = seen.tables.map(qualified).filter((name) => after.has(name));
-  const there = new Set(tables.map(({ name }) => name));
-  const lacking = due.filter((name) => !there.has(name));
-  if (isComplete(dump) && lacking.length > 0)
-    throw new HoldfastError('DumpIncomplete', `the dump lacks ${lacking.slice(0, 5).join(', ')}`);
+  const lacking = seen.tables.map(qualified).filter((name) => still.has(name) && !dumped.has(name));
+  if (lacking.length > 0) throw new HoldfastError('DumpIncomplete', `the dump lacks ${lacking.slice(0, 5).join(', ')}`);
+  // One that was emptied or rewritten as the tool began looks empty to it.
+  const empty = seen.tables.filter((table) => places.has(table.oid) && dumped.get(qualified(table)) === 0);
+  const now = await tablePlaces(client, empty, 'all');
+  const changed = empty.filter(({ oid }) => now.get(oid) !== places.get(oid));
+  if (changed.length > 0) throw changedMeanwhile(changed);
   return { seen, tables };
 }
-
-const isComplete = ({ config }: Dump): boolean =>
-  config.excludeSchemas.length === 0 && config.excludeTables.length === 0;
 
 interface Seen {
   lsn: string | null;
@@ -113,14 +164,19 @@ interface Seen {
   passwords: boolean;
 }
 
-async function look(client: Queries): Promise<Seen> {
+async function look(client: Queries, exclusions: Exclusions): Promise<Seen> {
   const { rows } = await client.query<{ lsn: string | null; passwords: boolean }>(
     `SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT') AS passwords,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn`,
   );
   const [row] = rows;
   if (!row) throw new Error('the server said nothing');
-  return { ...row, tables: await listTables(client), made: await databaseMade(client), roles: await rolesUsed(client) };
+  return {
+    ...row,
+    tables: await listTables(client, exclusions),
+    made: await databaseMade(client),
+    roles: await rolesUsed(client),
+  };
 }
 
 async function runDump(
@@ -142,8 +198,23 @@ async function runDump(
   ];
   const more = file === undefined ? {} : { stdout: { file }, onProgress: context.onProgress };
   const result = await reach.run(argv, context, more);
-  if (result.exitCode !== 0) throw toolFailure('DumpIncomplete', 'the dump did not end', tool, result);
+  if (result.exitCode !== 0) throw dumpFailure(tool, result, reach.server.user);
 }
+
+function dumpFailure(tool: string, result: ToolResult, user: string): HoldfastError {
+  const failure = toolFailure('DumpIncomplete', 'the dump did not end', tool, result);
+  if (/No space left on device|could not write to (?:output )?file/.test(result.stderr))
+    return spoolFull(failure.message);
+  if (!/permission denied|row-level security/.test(result.stderr)) return failure;
+  return new HoldfastError('AuthDenied', failure.message, {
+    hint: `Grant the user ${user} the right to read everything: GRANT pg_read_all_data TO ...; with row-level security also ALTER ROLE ... BYPASSRLS. excludeTables leaves tables out.`,
+  });
+}
+
+export const spoolFull = (message: string): HoldfastError =>
+  new HoldfastError('SpoolFull', message, {
+    hint: 'Free some space, or set spool.path to a larger disk; the run goes on by itself.',
+  });
 
 /** Tells how the folder grows while `work` goes on. */
 async function watched(folder: string, context: DatabaseContext, work: () => Promise<void>): Promise<void> {

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { ClientConfig } from 'pg';
 import type { PostgresSourceConfig } from '../../config/schema.js';
-import { HoldfastError } from '../../errors.js';
+import { errnoOf, HoldfastError } from '../../errors.js';
 
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
 
@@ -41,7 +42,7 @@ export function serverOf(config: Address): Server {
   const url = config.url === undefined ? undefined : parseUrl(config.url);
   const query = url?.searchParams;
   const decoded = (text: string | undefined): string | undefined =>
-    text === undefined || text === '' ? undefined : decodeURIComponent(text);
+    text === undefined || text === '' ? undefined : decode(text);
   const socket = config.socket ?? socketOf(query?.get('host') ?? decoded(url?.hostname));
   const { folder, port: socketPort } = socketParts(socket);
   const host =
@@ -50,6 +51,7 @@ export function serverOf(config: Address): Server {
     decoded(url?.hostname.replace(/^\[|\]$/g, '')) ??
     (config.command === undefined ? 'localhost' : '');
   const sslMode = sslModeOf(config.tls.mode, query?.get('sslmode') ?? undefined, host);
+  const asked = query?.get('sslrootcert') ?? null;
   return {
     host,
     port: config.port ?? Number(decoded(url?.port) ?? query?.get('port') ?? socketPort ?? 5432),
@@ -59,7 +61,7 @@ export function serverOf(config: Address): Server {
     sslMode,
     caFile:
       config.tls.caFile ??
-      query?.get('sslrootcert') ??
+      (asked === null || asked === 'system' ? undefined : asked) ??
       (sslMode.startsWith('verify') && config.command === undefined
         ? systemAuthorities.find((file) => existsSync(file))
         : undefined),
@@ -70,10 +72,21 @@ export function serverOf(config: Address): Server {
 
 function parseUrl(url: string): URL {
   if (/^postgres(ql)?:\/\//.test(url) && URL.canParse(url)) return new URL(url);
-  throw new HoldfastError('ConfigInvalid', 'the `url` of a postgres source is not a PostgreSQL URL', {
-    hint: 'postgresql://USER:PASSWORD@HOST:PORT/DATABASE; special characters percent-encoded.',
-  });
+  throw noUrl();
 }
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw noUrl();
+  }
+}
+
+const noUrl = (): HoldfastError =>
+  new HoldfastError('ConfigInvalid', 'the `url` of a postgres source is not a PostgreSQL URL', {
+    hint: 'postgresql://USER:PASSWORD@HOST:PORT/DATABASE; special characters percent-encoded, a % as %25.',
+  });
 
 const socketOf = (host: string | undefined): string | undefined => (host?.startsWith('/') ? host : undefined);
 
@@ -149,16 +162,24 @@ export function clientConfig(server: Server, database: string): ClientConfig {
 }
 
 function sslOf(server: Server): ClientConfig['ssl'] {
-  if (server.sslMode === 'disable' || server.sslMode === 'prefer' || server.host.startsWith('/')) return false;
-  const read = (file: string | undefined): string | undefined =>
-    file === undefined ? undefined : readFileSync(file, 'utf8');
-  const verify = server.sslMode !== 'require';
+  if (server.sslMode === 'disable' || server.host.startsWith('/')) return false;
+  const verify = server.sslMode.startsWith('verify');
   return {
     rejectUnauthorized: verify,
     ca: verify ? read(server.caFile) : undefined,
     cert: read(server.certFile),
     key: read(server.keyFile),
-    servername: server.host,
+    // An address is no name for TLS; it is still what the certificate is checked for.
+    ...(isIP(server.host) === 0 ? { servername: server.host } : { host: server.host }),
     ...(server.sslMode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
   };
+}
+
+function read(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new HoldfastError('SecretMissing', `the file ${file} of \`tls\` can't be read (${errnoOf(error)})`);
+  }
 }

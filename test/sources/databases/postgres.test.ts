@@ -1,6 +1,17 @@
-import { appendFileSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import {
+  appendFileSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { PostgresSourceConfig } from '../../../src/config/schema.js';
 import type { DumpReport } from '../../../src/sources/database.js';
 import { proveArchive } from '../../../src/sources/postgres/archive.js';
@@ -8,8 +19,10 @@ import { provePlain } from '../../../src/sources/postgres/plain.js';
 import { countRows } from '../../../src/sources/postgres/rows.js';
 import { PostgresSource } from '../../../src/sources/postgres/source.js';
 import { findTools } from '../../../src/sources/postgres/tools.js';
+import { makeCertificates } from '../../support/certificates.js';
 import { databaseContext } from '../../support/database-context.js';
 import { PostgresServer, postgresPrograms } from '../../support/postgres.js';
+import { startSshd } from '../exec/sshd.js';
 
 let server: PostgresServer;
 const context = databaseContext();
@@ -182,6 +195,112 @@ test('rows written and a table made while it is dumped: the dump is of one momen
   expect(restored.differences).toEqual([]);
 });
 
+/** Until a statement like that waits for a lock. */
+async function waitingFor(query: string): Promise<void> {
+  const who = `SELECT count(*) FROM pg_stat_activity WHERE query LIKE '${query}' AND wait_event_type = 'Lock'`;
+  while ((await server.sql(who)) === '0') await sleep(10);
+}
+
+test('a table that is altered, emptied or swapped as the dump begins is in it as it is then, not empty', async () => {
+  await server.sql('CREATE DATABASE altered');
+  const make = 'AS SELECT g AS n FROM generate_series(1, 1000) g';
+  await server.sql(
+    `CREATE TABLE a_first ${make}; CREATE TABLE typed ${make}; CREATE TABLE emptied ${make}; CREATE TABLE swapped ${make}; CREATE TABLE dropped ${make}`,
+    'altered',
+  );
+  const held = (statements: string): Promise<string> =>
+    server.sql(`BEGIN; ${statements}; SELECT pg_advisory_lock(4); COMMIT`, 'altered');
+  const changes = `ALTER TABLE typed ALTER COLUMN n TYPE bigint; TRUNCATE emptied; INSERT INTO emptied VALUES (1), (2), (3);
+    ALTER TABLE swapped RENAME TO swapped_old; CREATE TABLE swapped AS SELECT 7 AS n; DROP TABLE dropped`;
+  for (const elsewhere of [false, true]) {
+    const gate = server.sql('SELECT pg_advisory_lock(4), pg_sleep(60)', 'altered').catch(() => 'over');
+    while ((await server.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")) === '0')
+      await sleep(10);
+    const changing = held(elsewhere ? 'TRUNCATE typed; INSERT INTO typed VALUES (1)' : changes);
+    await waitingFor('%pg_advisory_lock(4)%');
+    const there = { url: undefined, socket: server.folder, port: server.port, user: 'admin', jobs: 1 };
+    const dumping = dumpOf(
+      'altered',
+      elsewhere ? { ...there, command: `env PATH=${postgresPrograms}:/usr/bin:/bin` } : {},
+    );
+    await waitingFor(elsewhere ? '%EXISTS%' : 'LOCK TABLE%ACCESS SHARE%');
+    await server.sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()",
+    );
+    await Promise.all([gate, changing]);
+    const { report, folder } = await dumping;
+    const rows = Object.fromEntries(report.tables.map(({ name, rows }) => [name.replace('public.', ''), rows]));
+    const typed = elsewhere ? 1 : 1000;
+    expect(rows).toEqual({ a_first: 1000, typed, emptied: 3, swapped: 1, swapped_old: 1000 });
+    const restored = await withSource((source) =>
+      source.restore({ folder, report }, { ...target, database: `altered_${elsewhere}` }, context),
+    );
+    expect(restored.differences).toEqual([]);
+    expect(await server.dump(`altered_${elsewhere}`)).toBe(await server.dump('altered'));
+  }
+});
+
+test('tables and schemas left out are left out, whatever the pattern; all others are still due', async () => {
+  await server.sql('CREATE DATABASE patterns');
+  await server.sql(
+    `CREATE SCHEMA "Odd.one"; CREATE SCHEMA audit; CREATE TABLE "Odd.one"."A*b" (a int); CREATE TABLE "Odd.one".a (a int);
+     CREATE TABLE audit.log (a int); CREATE TABLE audit.keep (a int); CREATE TABLE tmp_1 (a int); CREATE TABLE tmp_22 (a int); CREATE TABLE a$b (a int); CREATE TABLE "Tmp_3" (a int)`,
+    'patterns',
+  );
+  const names = async (change: Partial<PostgresSourceConfig>): Promise<string[]> =>
+    (await dumpOf('patterns', change)).report.tables.map(({ name }) => name);
+  const all = [
+    'Odd.one.A*b',
+    'Odd.one.a',
+    'audit.keep',
+    'audit.log',
+    'public.Tmp_3',
+    'public.a$b',
+    'public.tmp_1',
+    'public.tmp_22',
+  ];
+  const without = (...left: string[]): string[] => all.filter((name) => !left.includes(name));
+  for (const [pattern, left] of [
+    ['tmp_?', ['public.tmp_1']],
+    ['TMP_*', ['public.tmp_1', 'public.tmp_22']],
+    ['"Tmp_"*', ['public.Tmp_3']],
+    ['"Odd.one"."A*b"', ['Odd.one.A*b']],
+    ['*.a', ['Odd.one.a']],
+    ['audit.(log|keep)', ['audit.keep', 'audit.log']],
+    ['log', []],
+    ['a$b', ['public.a$b']],
+  ] as const) {
+    expect(await names({ excludeTables: [pattern], globals: false }), pattern).toEqual(without(...left));
+  }
+  expect(await names({ excludeSchemas: ['aud*', '"Odd.one"'], globals: false })).toEqual(all.slice(4));
+});
+
+test('a user who may not read a table is told which, and is not tried again', async () => {
+  await server.sql("CREATE ROLE little LOGIN PASSWORD 'l'; CREATE DATABASE part");
+  await server.sql(
+    'CREATE TABLE seen (a int); CREATE TABLE unseen (a int); GRANT SELECT ON seen TO little; CREATE SEQUENCE hidden; GRANT SELECT ON unseen TO little',
+    'part',
+  );
+  const url = server
+    .url()
+    .replace('admin', 'little')
+    .replace(/:[^:@]*@/, ':l@');
+  await expect(dumpOf('part', { url })).rejects.toMatchObject({
+    code: 'AuthDenied',
+    message: expect.stringContaining('hidden'),
+    hint: expect.stringContaining('pg_read_all_data'),
+  });
+  await server.sql('REVOKE SELECT ON unseen FROM little; DROP SEQUENCE hidden', 'part');
+  await expect(dumpOf('part', { url })).rejects.toMatchObject({
+    code: 'AuthDenied',
+    retryable: false,
+    message: expect.stringContaining('unseen'),
+  });
+  const { report, folder } = await dumpOf('part', { url, excludeTables: ['unseen'] });
+  expect(report.tables).toEqual([{ name: 'public.seen', rows: 0 }]);
+  expect(readFileSync(path.join(folder, 'globals.sql'), 'utf8')).toContain('CREATE ROLE little');
+});
+
 test('a scratch restore compares and leaves nothing, also when the dump is bad', async () => {
   const dump = await dumpOf('shop');
   const answers: (string | null)[] = [];
@@ -210,9 +329,7 @@ test('a dump that was cut short, or lacks a table, is not taken for one', async 
     .map((name) => `${name.replace('.dat', '')}; 0 99 TABLE DATA public x admin`)
     .join('\n');
   const table = { oid: '7', schema: 'public', name: 'absent' };
-  await expect(proveArchive(archive, list, [table], true, context.signal)).rejects.toThrow(
-    'the dump lacks public.absent',
-  );
+  await expect(proveArchive(archive, list, [table], context.signal)).rejects.toThrow('the dump lacks public.absent');
   const file = path.join(
     archive,
     readdirSync(archive).find((name) => statSync(path.join(archive, name)).size > 4000 && /^\d+\.dat$/.test(name)) ??
@@ -221,7 +338,7 @@ test('a dump that was cut short, or lacks a table, is not taken for one', async 
   expect(await countRows(file, context.signal)).toBeGreaterThan(0);
   truncateSync(file, statSync(file).size - 20);
   await expect(countRows(file, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
-  await expect(proveArchive(archive, list, [], true, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  await expect(proveArchive(archive, list, [], context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
   const plain = path.join(context.folder, 'cut.sql');
   appendFileSync(plain, 'COPY public.t (a) FROM stdin;\n1\n2\n\\.\n');
   await expect(provePlain(plain, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
@@ -252,17 +369,11 @@ test('what is wrong is said clearly: password, database, server, tool', async ()
 test('cancelled or left by its server in the middle, it ends with an error and no process', async () => {
   await server.sql('CREATE DATABASE slow');
   await server.sql('CREATE TABLE t AS SELECT g AS n FROM generate_series(1, 10) g', 'slow');
-  // Holds the dump up for as long as it is held.
+  // Holds pg_dump up for as long as it is held: nobody else reads it.
   const locked = server
-    .sql('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)', 'slow')
+    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)', 'slow')
     .catch(() => 'gone');
-  const waiting = async (): Promise<void> => {
-    for (;;) {
-      const who =
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%ACCESS SHARE%' AND wait_event_type = 'Lock'";
-      if ((await server.sql(who)) !== '0') return;
-    }
-  };
+  const waiting = (): Promise<void> => waitingFor('%FROM pg_ts_config%');
   const own = databaseContext();
   const folder = path.join(own.folder, 'dump');
   mkdirSync(folder);
@@ -281,4 +392,71 @@ test('cancelled or left by its server in the middle, it ends with an error and n
   await expect(left).rejects.toMatchObject({ code: 'DumpIncomplete', retryable: true });
   await locked;
   await server.up();
+});
+
+test('TLS: required, verified, refused; also through an SSH host, to a port or a socket there', async () => {
+  const { ca, key, cert } = makeCertificates(server.folder);
+  for (const [name, text] of [
+    ['server.key', key],
+    ['server.pem', cert],
+  ] as const) {
+    const file = path.join(server.data, name);
+    const { uid, gid } = statSync(server.data);
+    writeFileSync(file, text, { mode: 0o600 });
+    chownSync(file, uid, gid);
+  }
+  const hba = path.join(server.data, 'pg_hba.conf');
+  writeFileSync(hba, `hostnossl all safe all reject\n${readFileSync(hba, 'utf8')}`);
+  await server.sql("CREATE ROLE safe SUPERUSER LOGIN PASSWORD 'safe word'");
+  for (const [name, value] of [
+    ['ssl_key_file', 'server.key'],
+    ['ssl_cert_file', 'server.pem'],
+    ['ssl', 'on'],
+  ])
+    await server.sql(`ALTER SYSTEM SET ${name} = '${value}'`);
+  await server.sql('SELECT pg_reload_conf()');
+  const safe = { url: undefined, host: 'localhost', port: server.port, user: 'safe', password: 'safe word', jobs: 2 };
+  const inTls = async (change: Partial<PostgresSourceConfig>): Promise<string> => {
+    const { report } = await dumpOf('shop', { ...safe, ...change });
+    expect(rowsOf(report, 'public.kinds')).toBe(5);
+    return report.server;
+  };
+  await vi.waitFor(() => inTls({ tls: { mode: 'require' } }), 30_000);
+  await inTls({ tls: { mode: 'verify-full', caFile: ca } });
+  await inTls({ tls: { mode: 'verify-ca', caFile: ca }, host: '127.0.0.1' });
+  const url = `postgresql://safe:safe%20word@localhost:${server.port}/postgres`;
+  const urls = { host: undefined, port: undefined, user: undefined, password: undefined };
+  await inTls({ ...urls, url: `${url}?sslmode=prefer` });
+  await inTls({ ...urls, url: `${url}?sslmode=verify-full&sslrootcert=${encodeURIComponent(ca)}` });
+
+  const sshd = await startSshd();
+  try {
+    const { port, user, privateKey, hostKey } = sshd;
+    const ssh = { host: '127.0.0.1', port, user, privateKey, hostKey, passphrase: undefined, agent: undefined };
+    // The name is the server's, not that of the tunnel's near end.
+    await inTls({ tls: { mode: 'verify-full', caFile: ca }, ssh });
+    await expect(inTls({ tls: { mode: 'verify-full', caFile: ca }, host: '127.0.0.1', ssh })).rejects.toMatchObject({
+      message: expect.stringMatching(/altnames|does not match/),
+    });
+    const local = { ...urls, url: undefined, socket: server.folder, port: server.port, user: 'admin', ssh };
+    const dump = await dumpOf('shop', local);
+    const restored = await withSource(
+      (source) => source.restore(dump, { ...target, database: 'tunnelled' }, context),
+      local,
+    );
+    expect(restored.differences).toEqual([]);
+    expect(await server.dump('tunnelled')).toBe(await server.dump('shop'));
+    await expect(inTls({ ssh: { ...ssh, hostKey: `SHA256:${'B'.repeat(43)}` } })).rejects.toMatchObject({
+      code: 'AuthDenied',
+    });
+  } finally {
+    await sshd.stop();
+  }
+  for (const refused of [
+    { tls: { mode: 'off' as const } },
+    { tls: { mode: 'verify-full' as const } },
+    { tls: { mode: 'verify-full' as const, caFile: ca }, host: '127.0.0.1' },
+    { tls: { mode: 'verify-full' as const, caFile: path.join(server.folder, 'absent.pem') } },
+  ])
+    await expect(inTls(refused), JSON.stringify(refused)).rejects.toMatchObject({ name: 'HoldfastError' });
 });

@@ -181,6 +181,32 @@ test('the rights that the documentation names are enough for everything', async 
   });
 });
 
+test('what a user may not see is named, not silently missing', async () => {
+  server.sql(`CREATE DATABASE \`less_x\`; CREATE TABLE less_x.seen (a INT); CREATE TABLE less_x.unseen (a INT);
+    CREATE USER less@'127.0.0.1' IDENTIFIED BY 'less-word'; GRANT SELECT, SHOW VIEW, EVENT, LOCK TABLES ON \`less\\_x\`.* TO less@'127.0.0.1';
+    CREATE USER least@'127.0.0.1' IDENTIFIED BY 'less-word'; GRANT SELECT ON less_x.seen TO least@'127.0.0.1'; GRANT SHOW VIEW, EVENT, TRIGGER, EXECUTE ON less_x.* TO least@'127.0.0.1'`);
+  const less = { ...tcp(), password: 'less-word', databases: ['less_x'], globals: false };
+  for (const [user, lacking] of [
+    ['less', ['triggers (TRIGGER), procedures and functions (SELECT ON mysql.proc)']],
+    ['least', ['all tables (SELECT)']],
+    ['backup', []],
+  ] as const) {
+    const own = user === 'backup' ? { password: 'backup-word', databases: ['shop'] } : {};
+    await withSource({ ...less, user, ...own }, async (source, context) => {
+      const { report } = await dumpOf(source, own.databases?.[0] ?? 'less_x', context);
+      expect(
+        report.warnings.map(({ code }) => code),
+        user,
+      ).toEqual(lacking.map(() => 'RightsMissing'));
+      for (const [at, text] of lacking.entries()) expect(report.warnings[at]?.message).toContain(text);
+    });
+  }
+  server.sql("REVOKE EVENT ON `less\\_x`.* FROM less@'127.0.0.1'");
+  await withSource({ ...less, user: 'less' }, async (source, context) => {
+    await expect(dumpOf(source, 'less_x', context)).rejects.toMatchObject({ code: 'AuthDenied', retryable: false });
+  });
+});
+
 test('who may not make views run as others restores them as his own', async () => {
   const dump = await withSource({ socket: server.socket, ...root }, async (source, context) => {
     const { folder: dumped, report } = await dumpOf(source, 'shop', context);

@@ -2,6 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeF
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { DumpReport } from '../../../src/sources/database.js';
 import { type MariaDb, startMariaDb } from '../../support/mariadb.js';
 import { mountTmpfs } from '../../support/mounts.js';
 import { dumpOf, sourceOf, withSource } from './rig.js';
@@ -108,6 +109,56 @@ test('rows written during a dump are in it for whole transactions or not at all'
     expect(Number(server.sql('SELECT COUNT(*) FROM big.debit'))).toBeGreaterThan(rows.debit ?? 0);
     const { differences } = await source.scratch(dump, context);
     expect(differences).toEqual([]);
+  });
+});
+
+test('a schema that changes during a dump: of one moment, or a failure that is tried again', async () => {
+  server.sql(`CREATE TABLE big.z_altered (a INT PRIMARY KEY, b INT); INSERT INTO big.z_altered SELECT seq, seq FROM seq_1_to_1000;
+    CREATE TABLE big.z_emptied LIKE big.z_altered; CREATE TABLE big.z_swapped LIKE big.z_altered; CREATE TABLE big.z_dropped LIKE big.z_altered;
+    INSERT INTO big.z_emptied SELECT * FROM big.z_altered; INSERT INTO big.z_swapped SELECT * FROM big.z_altered`);
+  // What was made within this second could not be told from what is made within it again.
+  await sleep(1100);
+  await withSource(config(), async (source, context) => {
+    for (const [change, tables] of [
+      ['ALTER TABLE z_altered ADD COLUMN c INT DEFAULT 7, DROP COLUMN b', /z_altered/],
+      ['TRUNCATE z_emptied; INSERT INTO z_emptied VALUES (1, 1)', /z_emptied/],
+      [
+        'CREATE TABLE z_new (a INT PRIMARY KEY, b INT); RENAME TABLE z_swapped TO z_old, z_new TO z_swapped',
+        /z_(swapped|old)/,
+      ],
+      ['DROP TABLE z_dropped', /z_dropped/],
+    ] as const) {
+      const folder = path.join(context.folder, `changing-${tables.source.replace(/\W/g, '')}`);
+      mkdirSync(folder);
+      const dumping = source.dump('big', { folder }, context);
+      const failed = expect(dumping, change).rejects.toMatchObject({
+        retryable: true,
+        message: expect.stringMatching(tables),
+      });
+      await writing(folder);
+      server.sql(change, 'big');
+      await failed;
+    }
+    // One that is made meanwhile is in it, empty, or is not: the rows are of the moment before.
+    const folder = path.join(context.folder, 'made');
+    mkdirSync(folder);
+    const dumping = source.dump('big', { folder }, context);
+    await writing(folder);
+    server.sql('CREATE TABLE z_made (a INT); INSERT INTO z_made VALUES (1)', 'big');
+    const { status, ...ended } = (await Promise.allSettled([dumping]))[0] as PromiseSettledResult<DumpReport>;
+    if (status === 'rejected') expect(ended).toMatchObject({ reason: { retryable: true } });
+    const dump = await dumpOf(source, 'big', context);
+    expect(dump.report.tables.map(({ name }) => name)).toEqual([
+      'credit',
+      'debit',
+      'texts',
+      'z_altered',
+      'z_emptied',
+      'z_made',
+      'z_old',
+      'z_swapped',
+    ]);
+    expect((await source.scratch(dump, context)).differences).toEqual([]);
   });
 });
 

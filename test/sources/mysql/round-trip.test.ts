@@ -92,6 +92,30 @@ test('a database comes back as it was, whatever is in it', async () => {
   });
 });
 
+test('names with line feeds and quotes, and views that nobody can read any more', async () => {
+  const odd = `ev/il 'x' "q" \\ ü`;
+  server.sql(`CREATE DATABASE \`${odd}\`; USE \`${odd}\`;
+    CREATE TABLE \`a\nb\` (\`c\nd\` INT PRIMARY KEY, t TEXT); INSERT INTO \`a\nb\` VALUES (1, 'x\ny'), (2, 'INSERT INTO \`a');
+    CREATE TABLE \`\`\`\nUNLOCK\` (a INT); INSERT INTO \`\`\`\nUNLOCK\` VALUES (1);
+    CREATE VIEW \`v \nw\` AS SELECT 1 AS x; CREATE SEQUENCE \`s\nq\` START WITH 5;
+    CREATE TABLE gone (a INT, b INT); CREATE VIEW good AS SELECT b FROM gone; CREATE VIEW bad AS SELECT a FROM gone; ALTER TABLE gone DROP COLUMN a;`);
+  await withSource({ ...config(), databases: [odd] }, async (source, context) => {
+    const dump = await dumpOf(source, odd, context);
+    expect(dump.report.tables).toEqual([
+      { name: '`\nUNLOCK', rows: 1 },
+      { name: 'a\nb', rows: 2 },
+      { name: 'gone', rows: 0 },
+    ]);
+    expect(dump.report.warnings).toEqual([{ code: 'ViewInvalid', message: expect.stringContaining('views bad name') }]);
+    expect(readFileSync(path.join(dump.folder, 'invalid-views.sql'), 'utf8')).toContain('VIEW `bad` AS select');
+    const restored = await source.restore(dump, { ...target, create: true, database: 'odd copy' }, context);
+    expect(restored).toMatchObject({ differences: [], warnings: [] });
+    server.sql(`DROP VIEW \`${odd}\`.bad`);
+    expect(plainDump(server, 'odd copy')).toBe(plainDump(server, odd));
+  });
+  server.sql(`DROP DATABASE \`${odd}\`; DROP DATABASE \`odd copy\``);
+});
+
 test('the same data makes the same dump, night after night', async () => {
   await withSource({ ...config(), databases: ['shop'] }, async (source, context) => {
     const text = (folder: string) =>
