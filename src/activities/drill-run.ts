@@ -8,7 +8,7 @@ import { drillNotification } from '../notifiers/message.js';
 import type { Catalog } from '../repository/catalog.js';
 import type { Root } from '../repository/root.js';
 import { resolveSnapshot } from '../repository/snapshots.js';
-import type { DatabaseContext, RestoreReport } from '../sources/database.js';
+import { type DatabaseContext, type RestoreReport, scratchName } from '../sources/database.js';
 import { databaseAt, dumpPath } from '../sources/dump-paths.js';
 import { endOrphans } from '../sources/exec/process-record.js';
 import { openDatabaseSource } from '../sources/open-database.js';
@@ -31,6 +31,7 @@ import { unsentRetryMs } from './notify.js';
 import { openRepository } from './open-repository.js';
 import { storedDump } from './restore-database.js';
 import { runFolder } from './run-context.js';
+import { sweepScratchDatabases, withScratchDatabase } from './scratch-databases.js';
 import { redacted, tell, wants } from './tell.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 
@@ -110,6 +111,7 @@ export async function drillPlan(
   const folder = folderOf(host, run);
   const known = readJson<DrillPlan>(at.plan(folder));
   if (known) return { databases: known.databases.length };
+  await sweepScratchDatabases(host);
   const repository = await openRepository(host, input.job, { sync: true, signal });
   const { catalog, stores, key } = repository;
   const root = chooseRoot(catalog, input);
@@ -316,13 +318,17 @@ async function scratch(
   const source = await openDatabaseSource(await resolveSecrets(config, `jobs.${plan.job}.sources[${number}]`));
   try {
     const dump = storedDump(path.join(own, 'files'), database.source, database.name);
-    return await source.scratch(dump, context, async (ask) => {
-      result.asserts = [];
-      for (const assert of plan.asserts) {
-        if (!('sql' in assert) || askedOf(plan, assert)[0] !== database) continue;
-        result.asserts.push(await askSql(assert, database, ask, signal));
-      }
-    });
+    const name = scratchName(own);
+    const { job, run } = plan;
+    return await withScratchDatabase(host, { name, job, source: database.source, run }, source, context, () =>
+      source.scratch(dump, name, context, async (ask) => {
+        result.asserts = [];
+        for (const assert of plan.asserts) {
+          if (!('sql' in assert) || askedOf(plan, assert)[0] !== database) continue;
+          result.asserts.push(await askSql(assert, database, ask, signal));
+        }
+      }),
+    );
   } finally {
     await source.close();
     rmSync(context.tempDir, { recursive: true, force: true });

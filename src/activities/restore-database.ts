@@ -35,8 +35,7 @@ export async function databaseStep(
     onProgress: () => undefined,
     log,
   };
-  // Says whose the files with passwords are, for when this process is killed.
-  writeJson(path.join(scratch, ownerName), { pid: process.pid, boot: bootId() } satisfies Owner);
+  noteOwner(step);
   await endOrphans(context.processes);
   rmSync(context.tempDir, { recursive: true, force: true });
   for (const folder of [context.tempDir, context.processes]) mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -68,20 +67,40 @@ const ownerName = 'owner.json';
 interface Owner {
   pid: number;
   boot: string;
+  run: string;
+  /** The folder that the dump passes through. */
+  target: string;
+}
+
+/** Writes down whose the dump and the files with passwords are, for when this process is killed. */
+export function noteOwner({ scratch, run, input }: Pick<RestoreStep, 'scratch' | 'run' | 'input'>): void {
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const owner: Owner = { pid: process.pid, boot: bootId(), run, target: input.target };
+  writeJson(path.join(scratch, ownerName), owner, true);
+}
+
+/** Whose this restore of a database was, if its process is gone. */
+export function abandonedRestore(scratch: string): Owner | undefined {
+  const owner = readJson<Owner>(path.join(scratch, ownerName));
+  return owner && !(owner.boot === bootId() && isAlive(owner.pid)) ? owner : undefined;
 }
 
 /** Ends the tools of killed restores, and removes their files with passwords. What they can go on from stays. */
 export async function clearAbandonedRestores(folder: string): Promise<void> {
   for (const run of existsSync(folder) ? readdirSync(folder) : []) {
     const scratch = path.join(folder, run);
-    const owner = readJson<Owner>(path.join(scratch, ownerName));
-    if (!owner || (owner.boot === bootId() && isAlive(owner.pid))) continue;
-    await endOrphans(path.join(scratch, 'processes'));
-    rmSync(path.join(scratch, 'temp'), { recursive: true, force: true });
+    if (abandonedRestore(scratch)) await clearAbandonedRestore(scratch);
   }
 }
 
-function isAlive(pid: number): boolean {
+/** The same of one restore. */
+export async function clearAbandonedRestore(scratch: string): Promise<void> {
+  await endOrphans(path.join(scratch, 'processes'));
+  rmSync(path.join(scratch, 'temp'), { recursive: true, force: true });
+}
+
+/** Whether a process of that id is there. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

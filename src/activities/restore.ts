@@ -5,7 +5,7 @@ import { isBelow } from '../platform/paths.js';
 import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
 import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
-import { databaseStep } from './restore-database.js';
+import { databaseStep, noteOwner } from './restore-database.js';
 import {
   cleanUp,
   finishStep,
@@ -82,9 +82,10 @@ export function createRestoreActivities(deps: RestoreDeps) {
 
   return {
     async restorePlan(ref: RestoreRef): Promise<RestorePlanAnswer> {
-      return step(ref, 'plan', undefined, async (at, { patient }) =>
-        planStep(at, await deps.open(ref.input, { sync: true, signal: at.signal }), patient),
-      );
+      return step(ref, 'plan', undefined, async (at, { patient }) => {
+        if (ref.input.database?.load !== undefined) noteOwner(at);
+        return planStep(at, await deps.open(ref.input, { sync: true, signal: at.signal }), patient);
+      });
     },
 
     async restorePacks(ref: RestoreRef & { slice: number }): Promise<RestoreCounts> {

@@ -1,7 +1,7 @@
 import { access, constants, lstat, open, opendir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LoadedConfig } from '../config/load.js';
-import type { Config, SourceConfig } from '../config/schema.js';
+import type { Config, DatabaseSourceConfig, SourceConfig } from '../config/schema.js';
 import { resolveSecret, resolveSecrets } from '../config/secrets.js';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { connect } from './connection.js';
@@ -31,7 +31,7 @@ export async function diagnose(loaded: LoadedConfig): Promise<Check[]> {
     temporalCheck(loaded),
     workerCheck(config),
     secretChecks(config),
-    ...sourcesOf(config).map(([job, source]) => sourceCheck(job, source)),
+    ...sourcesOf(config).map(([job, source, number]) => sourceCheck(config, job, source, number)),
     ...Object.entries(config.destinations).map(([name]) => destinationCheck(config, name)),
     ...Object.keys(config.jobs).map((job) => keyCheck(config, job)),
     spaceChecks(config),
@@ -222,17 +222,54 @@ async function keyCheck(config: Config, job: string): Promise<Check[]> {
   });
 }
 
-function sourcesOf(config: Config): [job: string, source: SourceConfig][] {
+function sourcesOf(config: Config): [job: string, source: SourceConfig, number: number][] {
   return Object.entries(config.jobs).flatMap(([job, { sources }]) =>
-    sources.map((source): [string, SourceConfig] => [job, source]),
+    sources.map((source, number): [string, SourceConfig, number] => [job, source, number]),
   );
 }
 
-async function sourceCheck(job: string, source: SourceConfig): Promise<Check[]> {
+async function sourceCheck(config: Config, job: string, source: SourceConfig, number: number): Promise<Check[]> {
   const title = `source ${job}/${source.name}`;
-  if (source.type !== 'files') return [];
+  if (source.type !== 'files') return guarded(title, () => databaseCheck(title, config, job, source, number));
   const checks = await Promise.all(source.paths.map((path) => guarded(title, () => readable(title, path))));
   return checks.flat();
+}
+
+const databaseTimeoutMs = 30_000;
+
+/** Whether a database source can be dumped, as far as that is seen without reading what is in it. */
+async function databaseCheck(
+  title: string,
+  config: Config,
+  job: string,
+  source: DatabaseSourceConfig,
+  number: number,
+): Promise<Check[]> {
+  const [{ openDatabaseSource }, { withPrivateContext }] = await Promise.all([
+    import('../sources/open-database.js'),
+    import('../activities/private-context.js'),
+  ]);
+  const signal = AbortSignal.timeout(databaseTimeoutMs);
+  const opened = await openDatabaseSource(await resolveSecrets(source, `jobs.${job}.sources[${number}]`));
+  try {
+    const { server, tool, databases, problems } = await withPrivateContext(
+      config.state,
+      { signal, log: () => undefined },
+      (context) => opened.examine(context),
+    );
+    const using = tool === server ? '' : `, with ${tool}`;
+    const findings = problems.map(({ status, message, hint }): Check => ({ name: title, status, message, hint }));
+    // What fails says enough.
+    if (findings.some(({ status }) => status === 'fail')) return findings;
+    return [ok(title, `${server}, ${databases} ${databases === 1 ? 'database' : 'databases'}${using}`), ...findings];
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return [
+      fail(title, `did not answer within ${databaseTimeoutMs / 1000} s`, 'Is the server there, and is it very busy?'),
+    ];
+  } finally {
+    await opened.close();
+  }
 }
 
 async function readable(title: string, path: string): Promise<Check[]> {

@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import { HoldfastError } from '../errors.js';
+
 /**
  * What a database source does. A dump is written below a folder of the spool, proven complete, and from there walked,
  * chunked and stored like files; a restore gets the same folder back. One instance speaks to one server (or, for SQLite,
@@ -35,6 +38,30 @@ export interface Preflight {
   databases: { name: string; estimatedBytes: number }[];
   warnings: DatabaseWarning[];
 }
+
+/** What would keep a backup from being whole, or from being made. */
+export interface Finding {
+  /** `fail`: the next backup would fail; `warn`: it would be less than it could be. */
+  status: 'warn' | 'fail';
+  message: string;
+  /** What to do about it. */
+  hint: string;
+}
+
+export interface Examination {
+  /** Product and version of the server and of the tool that would dump it. */
+  server: string;
+  tool: string;
+  databases: number;
+  problems: Finding[];
+}
+
+/** Of a source that finds nothing to back up. */
+export const noDatabase: Finding = {
+  status: 'fail',
+  message: 'there is no database to back up',
+  hint: 'Correct `databases`, `exclude` or `path` of the source.',
+};
 
 /** Rows of one table, counted so that a restore can be compared. */
 export interface TableRows {
@@ -136,6 +163,12 @@ export interface DatabaseSource {
   preflight(context: DatabaseContext): Promise<Preflight>;
 
   /**
+   * Looks, without reading more than catalogues, whether a backup would work: connects, finds tool and databases, and asks
+   * for the rights that it needs. Throws as `preflight`.
+   */
+  examine(context: DatabaseContext): Promise<Examination>;
+
+  /**
    * Writes one database's dump below `folder`, which exists and is empty, and proves it complete: the tool exited with 0
    * and its own end mark is there. Whatever throws leaves a folder that the caller removes. For SQLite `file` is where the
    * copy goes. Files are private (0600) and written out by the end.
@@ -150,13 +183,35 @@ export interface DatabaseSource {
   restore(dump: StoredDump, target: RestoreTarget, context: DatabaseContext): Promise<RestoreReport>;
 
   /**
-   * Restores into a temporary database beside the others, compares, and drops it, whatever happened. `inspect` may ask it
-   * before that. Throws as `restore`.
+   * Restores into a temporary database of that name (see `scratchName`) beside the others, compares, and drops it, whatever
+   * happened. One that is there already, of an attempt that was killed, is dropped first. `inspect` may ask it before it
+   * goes. Throws as `restore`.
    */
-  scratch(dump: StoredDump, context: DatabaseContext, inspect?: (ask: Ask) => Promise<void>): Promise<RestoreReport>;
+  scratch(
+    dump: StoredDump,
+    name: string,
+    context: DatabaseContext,
+    inspect?: (ask: Ask) => Promise<void>,
+  ): Promise<RestoreReport>;
+
+  /** Drops what a killed `scratch` left under that name, if it is there. Throws as `preflight`. */
+  dropScratch(name: string, context: DatabaseContext): Promise<void>;
 
   /** Closes connections and tunnels. */
   close(): Promise<void>;
+}
+
+const scratchPrefix = 'holdfast_scratch_';
+
+/** The name of a temporary database for what `of` names; the same for the same. */
+export function scratchName(of: string): string {
+  return scratchPrefix + createHash('sha256').update(of).digest('hex').slice(0, 12);
+}
+
+/** @throws HoldfastError Internal for the name of a database that is not a temporary one. */
+export function mustBeScratch(name: string): void {
+  if (!/^holdfast_scratch_[0-9a-f]{12}$/.test(name))
+    throw new HoldfastError('Internal', `${name} is not the name of a temporary database`);
 }
 
 /** Compares the tables found with those dumped; in the order of their names. */

@@ -11,6 +11,7 @@ import type { RestoreActivities } from '../activities/restore.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
 import { restoreActivitiesOf } from './restore-activities.js';
+import { sweepRestores } from './sweep-restores.js';
 import { installRuntime, type RunningWorker, workflowSource } from './worker.js';
 
 export interface PrivateWorkerOptions {
@@ -31,6 +32,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
   const host = new Host(loaded, client, log);
+  void sweepRestores(host).catch((error: unknown) => log.debug({ err: error }, 'looking for killed restores failed'));
   const worker = await Worker.create({
     connection: native,
     namespace: client.options.namespace,

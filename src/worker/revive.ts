@@ -5,8 +5,10 @@ import { signInput } from '../activities/auth.js';
 import { sweepSpool } from '../activities/begin.js';
 import { sweepDrills } from '../activities/drill-run.js';
 import type { Host } from '../activities/host.js';
+import { sweepScratchDatabases } from '../activities/scratch-databases.js';
 import { alertWatch } from '../activities/watch.js';
 import { backupIdPrefix, controlQueue, deliverId, workerLost } from '../workflows/types.js';
+import { sweepRestores } from './sweep-restores.js';
 
 /** PENDING_ACTIVITY_STATE_STARTED */
 const started = 2;
@@ -59,6 +61,8 @@ export async function reviveRuns(host: Host, client: Client, log: Logger): Promi
   await alertWatch(client, host.config.host);
   await sweepSpool(host, (run) => host.history.isOwed(run));
   await sweepDrills(host);
+  await sweepScratchDatabases(host);
+  await sweepRestores(host);
 }
 
 /** Workflow tasks wait for the worker that had the workflow in its cache; that one is dead. */

@@ -10,6 +10,7 @@ import { endAbandonedDrills } from '../activities/drill-run.js';
 import { clearAbandonedDumps } from '../activities/dump.js';
 import { guarded } from '../activities/guarded.js';
 import { Host } from '../activities/host.js';
+import { clearPrivateContexts } from '../activities/private-context.js';
 import { clearAbandonedRestores } from '../activities/restore-database.js';
 import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import { createControlActivities } from '../activities/watch-activities.js';
@@ -106,6 +107,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
     await clearAbandonedDumps(loaded.config.spool.path);
     await clearAbandonedRestores(path.join(loaded.config.spool.path, 'restore'));
     await endAbandonedDrills(loaded.config.spool.path);
+    await clearPrivateContexts(loaded.config.state);
   }
   const workers: Worker[] = [];
   if (roles.includes('control')) {

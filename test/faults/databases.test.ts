@@ -3,6 +3,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Check } from '../../src/control/doctor.js';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
@@ -137,6 +138,50 @@ test('one database that fails is named; the others are stored, and its earlier d
   expect(gone.snapshot).not.toBe(document.snapshot);
 });
 
+test('the doctor says of each database source whether it can be dumped', async () => {
+  writeFileSync(host.path('wrong-url'), server.url().replace(/:[^:@]*@/, ':not-the-word@'), { mode: 0o600 });
+  writeFileSync(host.path('damaged.db'), readFileSync(host.path('app.db')).subarray(0, 5000));
+  const file = host.path('doctor.json');
+  await host.configure(
+    {
+      destinations: nas(),
+      jobs: {
+        site: {
+          sources: [
+            { type: 'postgres', name: 'good', url: `\${file:${host.path('pg-url')}}` },
+            { type: 'postgres', name: 'wrong', url: `\${file:${host.path('wrong-url')}}` },
+            { type: 'sqlite', name: 'app', path: host.path('app.db') },
+            { type: 'sqlite', name: 'damaged', path: host.path('damaged.db') },
+            { type: 'mysql', name: 'nobody', host: '127.0.0.1', port: 1, user: 'u' },
+          ],
+          destinations: ['nas'],
+        },
+      },
+    },
+    file,
+  );
+  const { checks } = await host.json<{ checks: Check[] }>(['doctor'], [1], file);
+  const of = (name: string): Check | undefined => checks.find((check) => check.name === `source site/${name}`);
+  expect(of('good')).toMatchObject({
+    status: 'ok',
+    message: expect.stringMatching(/^PostgreSQL .* databases, with pg_dump/),
+  });
+  expect(of('app')).toMatchObject({ status: 'ok', message: expect.stringMatching(/^SQLite .* 1 database$/) });
+  for (const [name, message] of [
+    ['wrong', 'refuses the user admin'],
+    ['damaged', 'is damaged'],
+    ['nobody', '127.0.0.1:1'],
+  ] as const) {
+    expect(of(name), name).toMatchObject({
+      status: 'fail',
+      message: expect.stringContaining(message),
+      hint: expect.stringMatching(/./),
+    });
+  }
+  expect(JSON.stringify(checks)).not.toContain('not-the-word');
+  expect(existsSync(path.join(host.state, 'tools'))).toBe(false);
+});
+
 test('kill -9 in the middle of a dump: no password and no program stays, and the run goes on', async () => {
   await host.killCommands();
   const up = await host.up();
@@ -152,9 +197,12 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
         sources: [{ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['slow'] }],
         destinations: ['nas'],
       },
+      some: {
+        sources: [{ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['shop'] }],
+        destinations: ['nas'],
+      },
     },
   });
-  const run = await host.startRun('slow');
   const find = (what: RegExp): string[] =>
     readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
       .filter((name) => what.test(name))
@@ -163,6 +211,20 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
     for (const deadline = Date.now() + 60_000; !(await holds()); await sleep(50))
       if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
   };
+  // What a drill that was killed, and is over, left at the server.
+  const orphan = `holdfast_scratch_${'0a'.repeat(6)}`;
+  await server.sql(`CREATE DATABASE ${orphan}`);
+  mkdirSync(path.join(host.state, 'scratch'), { recursive: true });
+  const note = path.join(host.state, 'scratch', `${orphan}.json`);
+  writeFileSync(note, JSON.stringify({ name: orphan, job: 'slow', source: 'pg', run: 'drill/fault-host/slow/over' }));
+  // A restore is killed with its dump in the spool, while it waits for its new database.
+  const maker = server.sql('BEGIN; LOCK TABLE pg_database IN EXCLUSIVE MODE; SELECT pg_sleep(600)').catch(() => 'gone');
+  const restoring = host.start(['restore', 'some', '--database', 'shop', '--into', 'never', '--create']);
+  const making = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND wait_event_type = 'Lock'";
+  await until('the restore waits', async () => (await server.sql(making)) === '1');
+  expect(find(/^restore\/dump-.*\.dat$/).length).toBeGreaterThan(0);
+  await restoring.kill('SIGKILL');
+  const run = await host.startRun('slow');
   const waits =
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_ts_config%' AND wait_event_type = 'Lock'";
   await until('pg_dump waits', async () => (await server.sql(waits)) === '1');
@@ -180,7 +242,10 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await server.sql(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
   );
-  await holder;
+  await Promise.all([holder, maker]);
+  await until('the killed restore is swept', () => find(/^restore\/./).length === 0);
+  await until('the temporary database is dropped', () => !existsSync(note));
+  expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast_scratch%'")).toBe('');
   const document = await host.finished(run, 120_000);
   expect([document.status, document.warnings]).toEqual(['succeeded', []]);
   expect(host.logTail(1 << 20)).not.toContain('pw with');

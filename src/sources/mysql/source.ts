@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { MysqlSettings } from '../../config/schema-mysql.js';
@@ -10,6 +9,10 @@ import {
   type DatabaseSource,
   type DatabaseWarning,
   type DumpReport,
+  type Examination,
+  type Finding,
+  mustBeScratch,
+  noDatabase,
   type Preflight,
   type RestoreReport,
   type RestoreTarget,
@@ -23,7 +26,7 @@ import { asToolError } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { dropScratch, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
-import { grantsOfUser, missingRights, rightsText } from './rights.js';
+import { grantsOfUser, mayReadUsers, missingRights, rightsText } from './rights.js';
 import {
   countRows,
   type FoundTable,
@@ -68,6 +71,38 @@ export class MysqlSource implements DatabaseSource {
         warnings.push(...notTransactional(name, tables, excludedTables(name, tables, this.config.excludeTables)));
       }
       return { server: facts.product, databases, warnings };
+    });
+  }
+
+  async examine(context: DatabaseContext): Promise<Examination> {
+    return this.connected(context, async (sql) => {
+      const facts = await serverFacts(sql);
+      const tool = await this.tool('dump', facts.flavour, context);
+      const { databases: wanted, exclude, globals } = this.config;
+      const databases = await findDatabases(sql, wanted, exclude);
+      const grants = await grantsOfUser(sql, facts);
+      const problems: Finding[] = foreignTool(tool, facts).map(({ message }) => ({
+        status: 'warn',
+        message,
+        hint: `Install ${facts.flavour === 'mariadb' ? 'mariadb-client' : 'mysql-client'}.`,
+      }));
+      for (const { name } of databases) {
+        const missing = missingRights(grants, name, facts.flavour);
+        if (missing.length === 0) continue;
+        problems.push({
+          status: missing.some(({ silent }) => !silent) ? 'fail' : 'warn',
+          message: `${name}: this user may not see ${rightsText(missing)}`,
+          hint: 'Grant these rights; docs/databases.md lists those that a backup needs.',
+        });
+      }
+      if (globals && !(await mayReadUsers(sql)))
+        problems.push({
+          status: 'warn',
+          message: 'this user may not read users and rights, which will not be in the backup',
+          hint: 'GRANT SELECT ON mysql.* TO it, or set `globals: false`.',
+        });
+      if (databases.length === 0) problems.push(noDatabase);
+      return { server: facts.product, tool: tool.version, databases: databases.length, problems };
     });
   }
 
@@ -127,11 +162,11 @@ export class MysqlSource implements DatabaseSource {
 
   async scratch(
     dump: StoredDump,
+    database: string,
     context: DatabaseContext,
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport> {
-    // The same for the same dump's folder: what a killed attempt left is found by it.
-    const database = `holdfast_scratch_${createHash('sha256').update(dump.folder).digest('hex').slice(0, 12)}`;
+    mustBeScratch(database);
     const target = { database, create: true, clean: false, globals: false };
     try {
       const report = await this.connected(context, async (sql, address) => {
@@ -154,6 +189,11 @@ export class MysqlSource implements DatabaseSource {
         context.log(`the temporary database ${database} may be left`, { reason: String(error) });
       });
     }
+  }
+
+  async dropScratch(database: string, context: DatabaseContext): Promise<void> {
+    mustBeScratch(database);
+    await this.connected(context, (sql) => sql.query(`DROP DATABASE IF EXISTS ${quoteName(database)}`));
   }
 
   async close(): Promise<void> {

@@ -88,6 +88,25 @@ export async function tablePlaces(
   return places;
 }
 
+/** What of a database this user may not read, by name; of large objects (before version 18) only who owns none of them. */
+export async function unreadableObjects(client: Queries, tables: readonly Table[]): Promise<string[]> {
+  const oids = tables.length === 0 ? 'NULL' : tables.map(({ oid }) => oid).join(', ');
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE c.oid IN (${oids}) AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid))
+     UNION ALL
+     SELECT 'the sequence ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname !~ '^pg_' AND c.relpersistence <> 't' AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT') ELSE false END
+     UNION ALL
+     SELECT 'large objects of ' || pg_get_userbyid(o.lomowner) FROM pg_largeobject_metadata o
+       WHERE NOT pg_has_role(o.lomowner, 'USAGE') AND NOT EXISTS (SELECT FROM aclexplode(o.lomacl) a
+         WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+       GROUP BY o.lomowner
+     ORDER BY 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
 /** Keeps everybody from altering or emptying the tables until the transaction ends; reading and writing go on. */
 export async function lockTables(client: Queries, tables: readonly Table[]): Promise<void> {
   for (let at = 0; at < tables.length; at += tablesPerQuery) {

@@ -22,7 +22,7 @@ import { sqlState } from './client.js';
 import { provePlain } from './plain.js';
 import type { Queries } from './queries.js';
 import type { Reach } from './reach.js';
-import { databaseArgument } from './server.js';
+import { databaseArgument, databaseInfo } from './server.js';
 import { type Tools, toolPath } from './tools.js';
 
 export const archiveName = 'dump';
@@ -259,7 +259,7 @@ async function dumpGlobals(
     tool,
     '--globals-only',
     '--no-password',
-    `--database=${database}`,
+    `--database=${databaseInfo(database)}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
   const result = await reach.run(argv, context, { stdout: { file } });

@@ -33,7 +33,7 @@ import { databaseArgument } from './server.js';
 import { findTools, majorOf, type Tools, toolPath } from './tools.js';
 
 /** What this restore makes is named so until it has proved good; what a killed one left is found by it. */
-function workingName(kind: 'new' | 'old' | 'scratch', database: string): string {
+function workingName(kind: 'new' | 'old', database: string): string {
   return `holdfast_${kind}_${createHash('sha256').update(database).digest('hex').slice(0, 12)}`;
 }
 
@@ -83,13 +83,13 @@ export async function restorePostgres(
 export async function scratchPostgres(
   reach: Reach,
   dump: StoredDump,
+  name: string,
   context: DatabaseContext,
   inspect?: (ask: Ask) => Promise<void>,
 ): Promise<RestoreReport> {
   return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
-    const name = workingName('scratch', dump.report.database);
     return withDatabase(client, name, dump, facts, warnings, async () => {
       const report = await load(reach, dump, name, undefined, facts, warnings, context);
       await inspect?.((sql, signal) => {
@@ -312,7 +312,7 @@ async function alone(client: Queries, database: string, work: () => Promise<unkn
   }
 }
 
-async function drop(client: Queries, name: string): Promise<void> {
+export async function drop(client: Queries, name: string): Promise<void> {
   await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));
 }
 

@@ -143,8 +143,10 @@ export function passwordFile(password: string): string {
   return `*:*:*:*:${password.replace(/[\\:]/g, '\\$&')}\n`;
 }
 
-/** A database's name for `--dbname`, which takes names with `=` for connection strings. */
-export const databaseArgument = (database: string): string => `--dbname=dbname='${database.replace(/[\\']/g, '\\$&')}'`;
+/** A database's name as a connection string, which programs take names with `=` for. */
+export const databaseInfo = (database: string): string => `dbname='${database.replace(/[\\']/g, '\\$&')}'`;
+
+export const databaseArgument = (database: string): string => `--dbname=${databaseInfo(database)}`;
 
 export function clientConfig(server: Server, database: string): ClientConfig {
   return {

@@ -1,20 +1,32 @@
 import type { PostgresSourceConfig } from '../../config/schema.js';
 import { HoldfastError } from '../../errors.js';
-import type {
-  Ask,
-  DatabaseContext,
-  DatabaseSource,
-  DumpReport,
-  Preflight,
-  RestoreReport,
-  RestoreTarget,
-  StoredDump,
+import {
+  type Ask,
+  type DatabaseContext,
+  type DatabaseSource,
+  type DumpReport,
+  type Examination,
+  type Finding,
+  mustBeScratch,
+  noDatabase,
+  type Preflight,
+  type RestoreReport,
+  type RestoreTarget,
+  type StoredDump,
 } from '../database.js';
 import { matcherOf } from '../name-patterns.js';
-import { type DatabaseRow, databaseBytes, listServerDatabases, serverFacts, tableBytes } from './catalog.js';
+import {
+  type DatabaseRow,
+  databaseBytes,
+  listServerDatabases,
+  listTables,
+  serverFacts,
+  tableBytes,
+  unreadableObjects,
+} from './catalog.js';
 import { dumpPostgres } from './dump.js';
 import { Reach } from './reach.js';
-import { restorePostgres, scratchPostgres } from './restore.js';
+import { drop, restorePostgres, scratchPostgres } from './restore.js';
 
 /** A PostgreSQL server: one dump per database, by the server's own pg_dump. */
 export class PostgresSource implements DatabaseSource {
@@ -44,6 +56,39 @@ export class PostgresSource implements DatabaseSource {
     };
   }
 
+  async examine(context: DatabaseContext): Promise<Examination> {
+    const { facts, rows } = await this.reach.maintenance(context, async (client) => ({
+      facts: await serverFacts(client),
+      rows: await listServerDatabases(client),
+    }));
+    const tools = await this.reach.tools(facts.major, context);
+    const problems: Finding[] = [];
+    const names = this.wanted(rows);
+    for (const name of names) problems.push(...(await this.examineDatabase(name, context)));
+    if (names.length === 0) problems.push(noDatabase);
+    return { server: `PostgreSQL ${facts.version}`, tool: tools.version, databases: names.length, problems };
+  }
+
+  private async examineDatabase(name: string, context: DatabaseContext): Promise<Finding[]> {
+    try {
+      return await this.reach.connect(name, context, async (client) => {
+        const unreadable = await unreadableObjects(client, await listTables(client, this.config));
+        if (unreadable.length === 0) return [];
+        const more = unreadable.length > 5 ? ` and ${unreadable.length - 5} more` : '';
+        return [
+          {
+            status: 'fail',
+            message: `${name}: this user may not read ${unreadable.slice(0, 5).join(', ')}${more}`,
+            hint: 'GRANT pg_read_all_data TO it; for row-level security ALTER ROLE ... BYPASSRLS; large objects need a superuser or a grant each.',
+          },
+        ];
+      });
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      return [{ status: 'fail', message: error.message, hint: error.hint ?? 'Correct that and try again.' }];
+    }
+  }
+
   dump(database: string, { folder }: { folder: string }, context: DatabaseContext): Promise<DumpReport> {
     return dumpPostgres(this.reach, this.config, database, folder, context);
   }
@@ -52,8 +97,19 @@ export class PostgresSource implements DatabaseSource {
     return restorePostgres(this.reach, dump, target, context);
   }
 
-  scratch(dump: StoredDump, context: DatabaseContext, inspect?: (ask: Ask) => Promise<void>): Promise<RestoreReport> {
-    return scratchPostgres(this.reach, dump, context, inspect);
+  scratch(
+    dump: StoredDump,
+    name: string,
+    context: DatabaseContext,
+    inspect?: (ask: Ask) => Promise<void>,
+  ): Promise<RestoreReport> {
+    mustBeScratch(name);
+    return scratchPostgres(this.reach, dump, name, context, inspect);
+  }
+
+  async dropScratch(name: string, context: DatabaseContext): Promise<void> {
+    mustBeScratch(name);
+    await this.reach.maintenance(context, (client) => drop(client, name));
   }
 
   close(): Promise<void> {

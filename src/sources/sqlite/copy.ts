@@ -83,6 +83,29 @@ export function inspectDatabase(file: string, name = file): Inspected {
   }
 }
 
+/**
+ * Looks at a database in passing: whether it can be opened, is as long as it says, and, with `whole`, is sound as far as
+ * SQLite's quick check sees.
+ * @throws HoldfastError SourceFailed, as a dump would.
+ */
+export function lookAt(file: string, whole: boolean): void {
+  const database = open(file);
+  try {
+    const said = (pragma: string): unknown => guarded(file, () => database.pragma(pragma, { simple: true }));
+    guarded(file, () => database.prepare('SELECT count(*) FROM sqlite_schema').get());
+    if (said('journal_mode') !== 'wal') {
+      const { size } = statSync(file);
+      const due = Number(said('page_count')) * Number(said('page_size'));
+      if (size < due) throw damaged(file, `it should have ${due} bytes and has ${size}`);
+    }
+    if (!whole) return;
+    const found = said('quick_check(1)');
+    if (found !== 'ok') throw damaged(file, String(found).slice(0, 500));
+  } finally {
+    database.close();
+  }
+}
+
 function countRows(database: Database.Database): TableRows[] {
   const names = database
     .prepare<[], string>(

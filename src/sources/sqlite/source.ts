@@ -1,5 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import type { SqliteSourceConfig } from '../../config/schema.js';
@@ -10,14 +22,21 @@ import {
   type DatabaseContext,
   type DatabaseSource,
   type DumpReport,
+  type Examination,
+  type Finding,
+  noDatabase,
   type Preflight,
   type RestoreReport,
   type RestoreTarget,
   type StoredDump,
 } from '../database.js';
 import { matcherOf } from '../name-patterns.js';
+import { lookAt } from './copy.js';
 import { filesOf } from './glob.js';
 import { askInThread, inThread } from './in-thread.js';
+
+/** So large a database is still read as a whole when it is only looked at, bytes. */
+const checkedBytes = 64e6;
 
 /** SQLite databases, copied by SQLite's own online backup while their programs go on. */
 export class SqliteSource implements DatabaseSource {
@@ -33,6 +52,22 @@ export class SqliteSource implements DatabaseSource {
       databases: files.map((name) => ({ name, estimatedBytes: sizeOf(name) + sizeOf(`${name}-wal`) })),
       warnings: [],
     };
+  }
+
+  async examine({ signal }: DatabaseContext): Promise<Examination> {
+    const { server, databases } = await this.preflight();
+    const problems: Finding[] = databases.length === 0 ? [noDatabase] : [];
+    for (const { name, estimatedBytes } of databases) {
+      signal.throwIfAborted();
+      try {
+        mustExist(name);
+        lookAt(name, estimatedBytes <= checkedBytes);
+      } catch (error) {
+        if (!(error instanceof HoldfastError)) throw error;
+        problems.push({ status: 'fail', message: error.message, hint: error.hint ?? 'Correct that and try again.' });
+      }
+    }
+    return { server, tool: server, databases: databases.length, problems };
   }
 
   async dump(
@@ -71,11 +106,12 @@ export class SqliteSource implements DatabaseSource {
     mkdirSync(path.dirname(database), { recursive: true });
     const beside = `${database}.${randomUUID()}.tmp`;
     try {
-      copyFileSync(dump.file, beside);
+      copyDurably(dump.file, beside, existsSync(database) ? database : dump.file);
       const report = await compare(dump, beside, database, signal);
       // A log of the old database would be applied to the new one.
       for (const ending of ['-wal', '-shm', '-journal']) rmSync(database + ending, { force: true });
       renameSync(beside, database);
+      syncFolder(path.dirname(database));
       return report;
     } finally {
       rmSync(beside, { force: true });
@@ -84,12 +120,13 @@ export class SqliteSource implements DatabaseSource {
 
   async scratch(
     dump: StoredDump,
+    name: string,
     { signal, tempDir }: DatabaseContext,
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport> {
     if (dump.file === undefined)
       throw new HoldfastError('RestoreFailed', `the dump has no copy of ${dump.report.database}`);
-    const scratch = path.join(tempDir, `${randomUUID()}.db`);
+    const scratch = path.join(tempDir, `${name}.db`);
     try {
       copyFileSync(dump.file, scratch);
       const report = await compare(dump, scratch, scratch, signal);
@@ -100,7 +137,39 @@ export class SqliteSource implements DatabaseSource {
     }
   }
 
+  /** Nothing to do: it is in the folder of who made it, and goes with that. */
+  async dropScratch(): Promise<void> {}
+
   async close(): Promise<void> {}
+}
+
+/** The copy belongs to whom `like` does: the program that uses it has to be able to write to it. */
+function copyDurably(from: string, to: string, like: string): void {
+  copyFileSync(from, to);
+  const { uid, gid, mode } = statSync(like);
+  const fd = openSync(to, 'r+');
+  try {
+    fchmodSync(fd, mode & 0o777);
+    try {
+      fchownSync(fd, uid, gid);
+    } catch (error) {
+      // Only root may give files away.
+      if (errnoOf(error) !== 'EPERM') throw error;
+    }
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return;
+  const fd = openSync(folder, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 async function compare(dump: StoredDump, file: string, name: string, signal: AbortSignal): Promise<RestoreReport> {

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { PostgresSourceConfig } from '../../../src/config/schema.js';
 import type { DumpReport } from '../../../src/sources/database.js';
+import { scratchName } from '../../../src/sources/database.js';
 import { proveArchive } from '../../../src/sources/postgres/archive.js';
 import { provePlain } from '../../../src/sources/postgres/plain.js';
 import { countRows } from '../../../src/sources/postgres/rows.js';
@@ -21,6 +23,7 @@ import { PostgresSource } from '../../../src/sources/postgres/source.js';
 import { findTools } from '../../../src/sources/postgres/tools.js';
 import { makeCertificates } from '../../support/certificates.js';
 import { databaseContext } from '../../support/database-context.js';
+import { mountTmpfs } from '../../support/mounts.js';
 import { PostgresServer, postgresPrograms } from '../../support/postgres.js';
 import { startSshd } from '../exec/sshd.js';
 
@@ -290,7 +293,21 @@ test('a user who may not read a table is told which, and is not tried again', as
     message: expect.stringContaining('hidden'),
     hint: expect.stringContaining('pg_read_all_data'),
   });
-  await server.sql('REVOKE SELECT ON unseen FROM little; DROP SEQUENCE hidden', 'part');
+  await server.sql(
+    'REVOKE SELECT ON unseen FROM little; DROP SEQUENCE hidden; CREATE TABLE rowwise (a int); GRANT SELECT ON rowwise TO little; ALTER TABLE rowwise ENABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(7, NULL)',
+    'part',
+  );
+  const examined = await withSource((source) => source.examine(context), { url, databases: ['part', 'absent'] });
+  expect(examined).toMatchObject({
+    server: expect.stringMatching(/^PostgreSQL \d/),
+    tool: expect.stringMatching(/^pg_dump/),
+    problems: [
+      { status: 'fail', message: 'part: this user may not read large objects of admin, public.rowwise, public.unseen' },
+      { status: 'fail', message: expect.stringContaining('no database absent') },
+    ],
+  });
+  expect((await withSource((source) => source.examine(context))).problems).toEqual([]);
+  await server.sql('DROP TABLE rowwise; SELECT lo_unlink(7)', 'part');
   await expect(dumpOf('part', { url })).rejects.toMatchObject({
     code: 'AuthDenied',
     retryable: false,
@@ -305,7 +322,7 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
   const dump = await dumpOf('shop');
   const answers: (string | null)[] = [];
   const asked = await withSource((source) =>
-    source.scratch(dump, context, async (ask) => {
+    source.scratch(dump, scratchName('a test'), context, async (ask) => {
       const never = new AbortController().signal;
       for (const sql of ['SELECT 40 + 2 AS z, 1 AS a;', 'SELECT true', 'SELECT NULL', 'SELECT 1 WHERE false'])
         answers.push(await ask(sql, never));
@@ -317,8 +334,36 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
   const toc = path.join(dump.folder, 'dump', 'toc.dat');
   copyFileSync(toc, `${toc}.good`);
   truncateSync(toc, statSync(toc).size - 500);
-  await expect(withSource((source) => source.scratch(dump, context))).rejects.toMatchObject({ code: 'RestoreFailed' });
+  await expect(withSource((source) => source.scratch(dump, scratchName('a test'), context))).rejects.toMatchObject({
+    code: 'RestoreFailed',
+  });
   expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
+});
+
+test('a full disk is told as such', async () => {
+  const mount = await mountTmpfs(path.join(context.folder, 'small-disk'), '4m');
+  try {
+    for (const elsewhere of [
+      {},
+      {
+        url: undefined,
+        socket: server.folder,
+        port: server.port,
+        user: 'admin',
+        command: `env PATH=${postgresPrograms}:/usr/bin:/bin`,
+      },
+    ]) {
+      const dumping = withSource((source) => source.dump('live', { folder: mount.path }, context), elsewhere);
+      await expect(dumping).rejects.toMatchObject({
+        code: 'SpoolFull',
+        retryable: true,
+        hint: expect.stringContaining('spool.path'),
+      });
+      for (const name of readdirSync(mount.path)) rmSync(path.join(mount.path, name), { recursive: true });
+    }
+  } finally {
+    await mount.remove();
+  }
 });
 
 test('a dump that was cut short, or lacks a table, is not taken for one', async () => {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -15,8 +17,10 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scratchName } from '../../../src/sources/database.js';
 import type { SqliteSource } from '../../../src/sources/sqlite/source.js';
 import { databaseContext } from '../../support/database-context.js';
+import { mountTmpfs } from '../../support/mounts.js';
 
 const context = databaseContext();
 let make: typeof SqliteSource;
@@ -93,7 +97,7 @@ test.each(['delete', 'wal'])('a database with everything in it comes back the sa
   await expect(sourceOf([file]).restore(dump, { ...target, database: into }, context)).rejects.toMatchObject({
     code: 'TargetConflict',
   });
-  expect(await sourceOf([file]).scratch(dump, context)).toMatchObject({ differences: [] });
+  expect(await sourceOf([file]).scratch(dump, scratchName('a test'), context)).toMatchObject({ differences: [] });
   expect(readdirSync(context.tempDir)).toEqual([]);
 });
 
@@ -157,6 +161,52 @@ test('what is damaged, locked, empty or no database is not stored as good', asyn
   writeFileSync(empty, '');
   await expect(dumpOf(empty)).rejects.toMatchObject({ message: expect.stringContaining('is empty') });
   await expect(dumpOf(fileIn('absent.db'))).rejects.toMatchObject({ code: 'SourceMissing' });
+});
+
+test('a full disk is told as such; what only looks finds the same as a dump', async () => {
+  const file = fileIn('large.db');
+  const made = database(file, 'CREATE TABLE t (a)');
+  made.exec(
+    'WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 6000) INSERT INTO t SELECT randomblob(1000) FROM g',
+  );
+  made.close();
+  expect(await sourceOf([file]).examine(context)).toMatchObject({ databases: 1, problems: [] });
+  const mount = await mountTmpfs(path.join(context.folder, 'small-disk'), '4m');
+  try {
+    const to = path.join(mount.path, 'copy.db');
+    await expect(sourceOf([file]).dump(file, { folder: mount.path, file: to }, context)).rejects.toMatchObject({
+      code: 'SpoolFull',
+      retryable: true,
+      message: expect.stringContaining(file),
+    });
+  } finally {
+    await mount.remove();
+  }
+  truncateSync(file, statSync(file).size / 2);
+  const text = fileIn('words.db');
+  writeFileSync(text, 'no database at all, but long enough to have a header that is wrong'.repeat(100));
+  const { problems } = await sourceOf([file, text, fileIn('absent.db')]).examine(context);
+  expect(problems.map(({ message }) => message)).toEqual([
+    expect.stringContaining('large.db is damaged'),
+    expect.stringContaining('words.db is not a SQLite database'),
+    expect.stringContaining('absent.db does not exist'),
+  ]);
+});
+
+test('a restored database belongs to whom it belonged', async () => {
+  const file = fileIn('owned.db');
+  database(file, 'CREATE TABLE t (a)').close();
+  chownSync(file, 4242, 4243);
+  chmodSync(file, 0o640);
+  const dump = await dumpOf(file);
+  for (const [into, clean] of [
+    [fileIn('new.db'), false],
+    [file, true],
+  ] as const) {
+    await sourceOf([file]).restore(dump, { ...target, clean, database: into }, context);
+    const { uid, gid, mode } = statSync(into);
+    expect([uid, gid, mode & 0o777]).toEqual([4242, 4243, 0o640]);
+  }
 });
 
 test('a target in use is refused, a stale log of the old database does not survive', async () => {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { DumpReport } from '../../../src/sources/database.js';
+import { scratchName } from '../../../src/sources/database.js';
 import { type MariaDb, startMariaDb } from '../../support/mariadb.js';
 import { mountTmpfs } from '../../support/mounts.js';
 import { dumpOf, sourceOf, withSource } from './rig.js';
@@ -107,13 +108,13 @@ test('rows written during a dump are in it for whole transactions or not at all'
     expect(rows.debit).toBe(rows.credit);
     expect(rows.texts).toBe(120_000);
     expect(Number(server.sql('SELECT COUNT(*) FROM big.debit'))).toBeGreaterThan(rows.debit ?? 0);
-    const { differences } = await source.scratch(dump, context);
+    const { differences } = await source.scratch(dump, scratchName('a test'), context);
     expect(differences).toEqual([]);
   });
 });
 
 test('a schema that changes during a dump: of one moment, or a failure that is tried again', async () => {
-  server.sql(`CREATE TABLE big.z_altered (a INT PRIMARY KEY, b INT); INSERT INTO big.z_altered SELECT seq, seq FROM seq_1_to_1000;
+  server.sql(`USE big; CREATE TABLE big.z_altered (a INT PRIMARY KEY, b INT); INSERT INTO big.z_altered SELECT seq, seq FROM seq_1_to_1000;
     CREATE TABLE big.z_emptied LIKE big.z_altered; CREATE TABLE big.z_swapped LIKE big.z_altered; CREATE TABLE big.z_dropped LIKE big.z_altered;
     INSERT INTO big.z_emptied SELECT * FROM big.z_altered; INSERT INTO big.z_swapped SELECT * FROM big.z_altered`);
   // What was made within this second could not be told from what is made within it again.
@@ -158,7 +159,7 @@ test('a schema that changes during a dump: of one moment, or a failure that is t
       'z_old',
       'z_swapped',
     ]);
-    expect((await source.scratch(dump, context)).differences).toEqual([]);
+    expect((await source.scratch(dump, scratchName('a test'), context)).differences).toEqual([]);
   });
 });
 
@@ -227,7 +228,7 @@ test('a restore that breaks off fails, and so does one without a dump', async ()
     expect(await source.restore(dump, again, context)).toMatchObject({ differences: [] });
     await expect(source.restore(dump, again, context)).rejects.toMatchObject({ code: 'TargetConflict' });
     rmSync(path.join(dump.folder, 'dump.sql'));
-    await expect(source.scratch(dump, context)).rejects.toMatchObject({ code: 'RestoreFailed' });
+    await expect(source.scratch(dump, scratchName('a test'), context)).rejects.toMatchObject({ code: 'RestoreFailed' });
   });
 });
 

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scratchName } from '../../../src/sources/database.js';
 import { type MariaDb, startMariaDb } from '../../support/mariadb.js';
 import { checksums, dumpOf, everything, plainDump, withSource } from './rig.js';
 
@@ -107,7 +108,7 @@ test('names with line feeds and quotes, and views that nobody can read any more'
       { name: 'gone', rows: 0 },
     ]);
     expect(dump.report.warnings).toEqual([{ code: 'ViewInvalid', message: expect.stringContaining('views bad name') }]);
-    expect(readFileSync(path.join(dump.folder, 'invalid-views.sql'), 'utf8')).toContain('VIEW `bad` AS select');
+    expect(readFileSync(path.join(dump.folder, 'invalid-views.sql'), 'utf8')).toContain('.`bad` AS select');
     const restored = await source.restore(dump, { ...target, create: true, database: 'odd copy' }, context);
     expect(restored).toMatchObject({ differences: [], warnings: [] });
     server.sql(`DROP VIEW \`${odd}\`.bad`);
@@ -215,7 +216,7 @@ test('a scratch restore compares and leaves nothing, even when it fails', async 
     const databases = server.sql('SHOW DATABASES');
     const dump = await dumpOf(source, 'shop', context);
     const answers: (string | null)[] = [];
-    const inspected = await source.scratch(dump, context, async (ask) => {
+    const inspected = await source.scratch(dump, scratchName('a test'), context, async (ask) => {
       const never = new AbortController().signal;
       for (const sql of ['SELECT 40 + 2, 1;', 'SELECT 1 FROM DUAL WHERE 1 = 0']) answers.push(await ask(sql, never));
       answers.push((await ask('SELECT DATABASE()', never))?.replace(/_[0-9a-f]{12}$/, '') ?? null);
@@ -224,7 +225,7 @@ test('a scratch restore compares and leaves nothing, even when it fails', async 
     expect(answers).toEqual(['42', null, 'holdfast_scratch']);
     expect(server.sql('SHOW DATABASES')).toBe(databases);
     writeFileSync(path.join(dump.folder, 'dump.sql'), 'CREATE TABLE t (a INT);\nnonsense;\n');
-    await expect(source.scratch(dump, context)).rejects.toMatchObject({
+    await expect(source.scratch(dump, scratchName('a test'), context)).rejects.toMatchObject({
       code: 'RestoreFailed',
       message: expect.stringContaining('nonsense'),
     });
