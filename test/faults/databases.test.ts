@@ -140,7 +140,7 @@ test('one database that fails is named; the others are stored, and its earlier d
 
 test('the doctor says of each database source whether it can be dumped', async () => {
   writeFileSync(host.path('wrong-url'), server.url().replace(/:[^:@]*@/, ':not-the-word@'), { mode: 0o600 });
-  writeFileSync(host.path('damaged.db'), readFileSync(host.path('app.db')).subarray(0, 5000));
+  writeFileSync(host.path('damaged.sqlite'), 'words, and enough of them to be taken for a header'.repeat(100));
   const file = host.path('doctor.json');
   await host.configure(
     {
@@ -151,7 +151,7 @@ test('the doctor says of each database source whether it can be dumped', async (
             { type: 'postgres', name: 'good', url: `\${file:${host.path('pg-url')}}` },
             { type: 'postgres', name: 'wrong', url: `\${file:${host.path('wrong-url')}}` },
             { type: 'sqlite', name: 'app', path: host.path('app.db') },
-            { type: 'sqlite', name: 'damaged', path: host.path('damaged.db') },
+            { type: 'sqlite', name: 'damaged', path: host.path('damaged.sqlite') },
             { type: 'mysql', name: 'nobody', host: '127.0.0.1', port: 1, user: 'u' },
           ],
           destinations: ['nas'],
@@ -169,7 +169,7 @@ test('the doctor says of each database source whether it can be dumped', async (
   expect(of('app')).toMatchObject({ status: 'ok', message: expect.stringMatching(/^SQLite .* 1 database$/) });
   for (const [name, message] of [
     ['wrong', 'refuses the user admin'],
-    ['damaged', 'is damaged'],
+    ['damaged', 'is not a SQLite database'],
     ['nobody', '127.0.0.1:1'],
   ] as const) {
     expect(of(name), name).toMatchObject({
@@ -187,18 +187,11 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   const up = await host.up();
   await server.sql('CREATE DATABASE slow');
   await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
-  const holder = server
-    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
-    .catch(() => 'gone');
   await host.configure({
     destinations: nas(),
     jobs: {
       slow: {
         sources: [{ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['slow'] }],
-        destinations: ['nas'],
-      },
-      some: {
-        sources: [{ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['shop'] }],
         destinations: ['nas'],
       },
     },
@@ -217,13 +210,17 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   mkdirSync(path.join(host.state, 'scratch'), { recursive: true });
   const note = path.join(host.state, 'scratch', `${orphan}.json`);
   writeFileSync(note, JSON.stringify({ name: orphan, job: 'slow', source: 'pg', run: 'drill/fault-host/slow/over' }));
+  await host.json(['backup', 'slow']);
   // A restore is killed with its dump in the spool, while it waits for its new database.
   const maker = server.sql('BEGIN; LOCK TABLE pg_database IN EXCLUSIVE MODE; SELECT pg_sleep(600)').catch(() => 'gone');
-  const restoring = host.start(['restore', 'some', '--database', 'shop', '--into', 'never', '--create']);
+  const restoring = host.start(['restore', 'slow', '--database', 'slow', '--into', 'never', '--create']);
   const making = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND wait_event_type = 'Lock'";
   await until('the restore waits', async () => (await server.sql(making)) === '1');
   expect(find(/^restore\/dump-.*\.dat$/).length).toBeGreaterThan(0);
   await restoring.kill('SIGKILL');
+  const holder = server
+    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
+    .catch(() => 'gone');
   const run = await host.startRun('slow');
   const waits =
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_ts_config%' AND wait_event_type = 'Lock'";

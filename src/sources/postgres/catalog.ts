@@ -210,6 +210,15 @@ export async function databaseMade(client: Queries): Promise<Record<string, stri
   keep('provider', row?.made.datlocprovider);
   keep('locale', row?.made.datlocale ?? row?.made.daticulocale);
   keep('icuRules', row?.made.daticurules);
+  const about = await client.query<{ comment: string | null; acl: string | null; ofRoles: string | null }>(
+    `SELECT shobj_description(d.oid, 'pg_database') AS comment,
+       (SELECT json_agg(json_build_object('to', CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
+          'right', a.privilege_type, 'grantable', a.is_grantable))::text FROM aclexplode(d.datacl) a) AS acl,
+       (SELECT json_agg(json_build_object('role', pg_get_userbyid(s.setrole), 'setting', x.setting))::text
+          FROM pg_db_role_setting s, unnest(s.setconfig) x(setting) WHERE s.setdatabase = d.oid AND s.setrole <> 0) AS "ofRoles"
+     FROM pg_database d WHERE d.datname = current_database()`,
+  );
+  for (const [name, value] of Object.entries(about.rows[0] ?? {})) keep(name, value);
   const settings = await client.query<{ setting: string }>(
     `SELECT unnest(s.setconfig) AS setting FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
      WHERE d.datname = current_database() AND s.setrole = 0`,

@@ -73,8 +73,10 @@ export async function restorePostgres(
     const fresh = workingName('new', database);
     return withDatabase(client, fresh, dump, facts, warnings, async () => {
       const report = await load(reach, dump, fresh, target.jobs, facts, warnings, context);
-      if (report.differences.length === 0) await takeName(client, fresh, database, exists);
-      return { ...report, database };
+      if (report.differences.length > 0) return { ...report, database };
+      const refused = await applyProperties(client, fresh, dump);
+      await takeName(client, fresh, database, exists);
+      return { ...report, database, warnings: [...report.warnings, ...refused] };
     });
   });
 }
@@ -263,9 +265,7 @@ async function create(
   }
   for (const [key, value] of Object.entries(made)) {
     if (!key.startsWith('set:')) continue;
-    const setting = key.slice(4);
-    const text = listSettings.has(setting) ? value : literal(value);
-    await client.query(`ALTER DATABASE ${quoted(name)} SET ${setting.split('.').map(quoted).join('.')} TO ${text}`);
+    await client.query(`ALTER DATABASE ${quoted(name)} ${setTo(key.slice(4), value)}`);
   }
   if (made.owner !== undefined && (await rolesThere(client)).has(made.owner)) {
     await client.query(`ALTER DATABASE ${quoted(name)} OWNER TO ${quoted(made.owner)}`).catch((error: unknown) => {
@@ -274,6 +274,55 @@ async function create(
     });
   }
   return warnings;
+}
+
+interface Grant {
+  /** null: everybody. */
+  to: string | null;
+  right: string;
+  grantable: boolean;
+}
+
+/** Comment and rights of the database as a whole, and settings of roles in it; of roles that the server has. */
+async function applyProperties(client: Queries, name: string, { report }: StoredDump): Promise<DatabaseWarning[]> {
+  const { comment, acl, ofRoles, owner } = report.made ?? {};
+  const there = await rolesThere(client);
+  const on = quoted(name);
+  const statements: string[] = [];
+  if (comment !== undefined) statements.push(`COMMENT ON DATABASE ${on} IS ${literal(comment)}`);
+  for (const { role, setting } of JSON.parse(ofRoles ?? '[]') as { role: string; setting: string }[]) {
+    const at = setting.indexOf('=');
+    if (there.has(role))
+      statements.push(
+        `ALTER ROLE ${quoted(role)} IN DATABASE ${on} ${setTo(setting.slice(0, at), setting.slice(at + 1))}`,
+      );
+  }
+  if (acl !== undefined) {
+    statements.push(`REVOKE ALL ON DATABASE ${on} FROM PUBLIC`);
+    for (const { to, right, grantable } of JSON.parse(acl) as Grant[]) {
+      if (!/^[A-Z]+$/.test(right) || to === owner || (to !== null && !there.has(to))) continue;
+      const option = grantable ? ' WITH GRANT OPTION' : '';
+      statements.push(`GRANT ${right} ON DATABASE ${on} TO ${to === null ? 'PUBLIC' : quoted(to)}${option}`);
+    }
+  }
+  try {
+    for (const statement of statements) await client.query(statement);
+    return [];
+  } catch (error) {
+    if (sqlState(error) === undefined) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    return [
+      {
+        code: 'OwnerNotRestored',
+        message: `rights to, comment on and settings of the database are not all restored: ${why}`,
+      },
+    ];
+  }
+}
+
+function setTo(setting: string, value: string): string {
+  const text = listSettings.has(setting) ? value : literal(value);
+  return `SET ${setting.split('.').map(quoted).join('.')} TO ${text}`;
 }
 
 /** Gives the finished database its name. The one that had it goes only then. */

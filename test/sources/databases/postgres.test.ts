@@ -152,7 +152,7 @@ test('a target that holds something is left alone, replaced only when told, and 
 
 test('roles: kept beside the dump, made when asked for, else named as missing', async () => {
   await server.sql(
-    'CREATE ROLE "the owner" LOGIN PASSWORD \'x\'; CREATE ROLE reader; GRANT reader TO "the owner"; CREATE DATABASE owned OWNER "the owner"',
+    "CREATE ROLE \"the owner\" LOGIN PASSWORD 'x'; CREATE ROLE reader; GRANT reader TO \"the owner\"; CREATE DATABASE owned OWNER \"the owner\"; REVOKE ALL ON DATABASE owned FROM PUBLIC; GRANT CONNECT ON DATABASE owned TO reader; COMMENT ON DATABASE owned IS 'it''s'; ALTER ROLE reader IN DATABASE owned SET work_mem = '7MB'",
   );
   await server.sql(
     'CREATE TABLE t (a int); ALTER TABLE t OWNER TO "the owner"; GRANT SELECT ON t TO reader; ALTER DATABASE owned SET search_path = public, pg_catalog',
@@ -161,6 +161,10 @@ test('roles: kept beside the dump, made when asked for, else named as missing', 
   const dump = await dumpOf('owned');
   expect(dump.report.roles).toEqual(['reader', 'the owner']);
   const before = await server.dump('owned');
+  const whole = `SELECT shobj_description(d.oid, 'pg_database'), (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(d.datacl) a),
+    (SELECT setconfig FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 'reader'::regrole) FROM pg_database d WHERE datname = 'owned'`;
+  const wholeBefore = await server.sql(whole);
+  expect(wholeBefore).toMatch(/^it's\|.*reader=c\/.*work_mem=7MB/);
   await server.sql('DROP DATABASE owned');
   await server.sql('DROP ROLE reader; DROP ROLE "the owner"');
   const without = await withSource((source) => source.restore(dump, { ...target, database: 'unowned' }, context));
@@ -172,6 +176,7 @@ test('roles: kept beside the dump, made when asked for, else named as missing', 
   expect(await server.dump('owned')).toBe(before);
   expect(await server.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'owned'")).toBe('the owner');
   expect(await server.sql('SHOW search_path', 'owned')).toBe('public, pg_catalog');
+  expect(await server.sql(whole)).toBe(wholeBefore);
   expect(await server.sql("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = 'the owner'")).toBe('t');
 });
 
@@ -294,7 +299,7 @@ test('a user who may not read a table is told which, and is not tried again', as
     hint: expect.stringContaining('pg_read_all_data'),
   });
   await server.sql(
-    'REVOKE SELECT ON unseen FROM little; DROP SEQUENCE hidden; CREATE TABLE rowwise (a int); GRANT SELECT ON rowwise TO little; ALTER TABLE rowwise ENABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(7, NULL)',
+    'REVOKE SELECT ON unseen FROM little; DROP SEQUENCE hidden; CREATE TABLE rowwise (a int); GRANT SELECT ON rowwise TO little; ALTER TABLE rowwise ENABLE ROW LEVEL SECURITY; SELECT lo_create(7)',
     'part',
   );
   const examined = await withSource((source) => source.examine(context), { url, databases: ['part', 'absent'] });
@@ -341,6 +346,8 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
 });
 
 test('a full disk is told as such', async () => {
+  await server.sql('CREATE DATABASE filling');
+  await server.sql("CREATE TABLE t AS SELECT repeat('x', 500) AS filler FROM generate_series(1, 20000)", 'filling');
   const mount = await mountTmpfs(path.join(context.folder, 'small-disk'), '4m');
   try {
     for (const elsewhere of [
@@ -353,7 +360,7 @@ test('a full disk is told as such', async () => {
         command: `env PATH=${postgresPrograms}:/usr/bin:/bin`,
       },
     ]) {
-      const dumping = withSource((source) => source.dump('live', { folder: mount.path }, context), elsewhere);
+      const dumping = withSource((source) => source.dump('filling', { folder: mount.path }, context), elsewhere);
       await expect(dumping).rejects.toMatchObject({
         code: 'SpoolFull',
         retryable: true,
