@@ -93,7 +93,8 @@ export class PostgresServer {
     const child = run(path.join(postgresPrograms, 'psql'), [...args, '-XAtq', '-v', 'ON_ERROR_STOP=1'], {
       maxBuffer: 64 << 20,
     });
-    child.child.stdin?.end(sql);
+    // A psql that finds no server reads nothing; how it ended says why.
+    child.child.stdin?.on('error', () => undefined).end(sql);
     return (await child).stdout.trim();
   }
 
