@@ -47,7 +47,8 @@ export function asToolError(
   result: ToolResult,
   code: 'SourceFailed' | 'RestoreFailed',
 ): HoldfastError {
-  const number = /\berror:? (\d{4})\b/i.exec(result.stderr)?.[1];
+  // `Got error: 1044: ...`, `ERROR 1045 (28000) at line 1: ...`, `Couldn't execute '...': ... (1044)`
+  const number = /\berror:? (\d{4})\b/i.exec(result.stderr)?.[1] ?? /\((\d{4})\)$/m.exec(result.stderr)?.[1];
   const failure = toolFailure(code, what, tool, result);
   if (failure.code === 'ToolMissing') return failure;
   if (/errno:? 28\b|No space left/i.test(result.stderr) && code === 'SourceFailed') {
