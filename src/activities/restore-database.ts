@@ -85,6 +85,13 @@ export function abandonedRestore(scratch: string): Owner | undefined {
   return owner && !(owner.boot === bootId() && isAlive(owner.pid)) ? owner : undefined;
 }
 
+/** Whether another restore than the one with this scratch folder passes its dump through `target`. */
+export function isSharedTarget(folder: string, scratch: string, target: string): boolean {
+  return readdirSync(folder)
+    .map((name) => path.join(folder, name))
+    .some((other) => other !== scratch && readJson<Owner>(path.join(other, ownerName))?.target === target);
+}
+
 /** Ends the tools of killed restores, and removes their files with passwords. What they can go on from stays. */
 export async function clearAbandonedRestores(folder: string): Promise<void> {
   for (const run of existsSync(folder) ? readdirSync(folder) : []) {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Host } from '../activities/host.js';
-import { abandonedRestore, clearAbandonedRestore } from '../activities/restore-database.js';
+import { abandonedRestore, clearAbandonedRestore, isSharedTarget } from '../activities/restore-database.js';
 import { controlQueue } from '../workflows/types.js';
 import { tryExclusive } from './locks.js';
 
@@ -28,8 +28,9 @@ async function sweep(host: Host, scratch: string, folder: string): Promise<void>
     if (error instanceof Error && error.name === 'WorkflowNotFoundError') return undefined;
     throw error;
   });
-  // The host's own restores are taken up again.
-  if (description?.status.name === 'RUNNING' && description.memo?.queue === controlQueue) return;
+  const isRunning = description?.status.name === 'RUNNING';
+  // In the host's own worker it goes on by itself.
+  if (isRunning && description?.taskQueue === controlQueue) return;
   const request = description?.memo?.request;
   const lock =
     typeof request === 'string'
@@ -37,12 +38,12 @@ async function sweep(host: Host, scratch: string, folder: string): Promise<void>
       : undefined;
   if (typeof request === 'string' && lock === undefined) return;
   try {
-    if (description?.status.name === 'RUNNING')
-      await handle.terminate('the command that restored was killed; the next one begins anew');
+    if (isRunning) await handle.terminate('the command that restored was killed; the next one begins anew');
     await clearAbandonedRestore(scratch);
     rmSync(scratch, { recursive: true, force: true });
     const { target } = owner;
-    if (target !== undefined && path.dirname(target) === folder) rmSync(target, { recursive: true, force: true });
+    if (target !== undefined && path.dirname(target) === folder && !isSharedTarget(folder, scratch, target))
+      rmSync(target, { recursive: true, force: true });
     host.log.info({ run: owner.run }, 'what a killed restore of a database left is removed');
   } finally {
     lock?.release();
