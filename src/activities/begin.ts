@@ -184,6 +184,7 @@ async function decide(
     catalog.clear();
     catalog.set('repository', keyFile.repository);
   }
+  catalog.keepPresence(job.destinations);
   const listed = new Map<string, SyncResult>();
   await Promise.all(
     stores.map(async (store) => {

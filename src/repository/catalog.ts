@@ -331,6 +331,12 @@ export class Catalog {
     this.db.prepare('INSERT OR REPLACE INTO presence VALUES (?, ?, ?)').run(destination, name, size);
   }
 
+  /** Forgets what destinations other than these held: the job does not store there any more, so nothing is to count on them. */
+  keepPresence(destinations: readonly string[]): void {
+    const marks = destinations.map(() => '?').join(', ');
+    this.db.prepare(`DELETE FROM presence WHERE destination NOT IN (${marks})`).run(...destinations);
+  }
+
   presence(destination: string): Map<string, number> {
     const rows = this.db
       .prepare<[string], { name: string; size: number }>('SELECT name, size FROM presence WHERE destination = ?')
