@@ -7,6 +7,7 @@ import { indexPackLine } from '../repository/index-file.js';
 import { indexName, packName, snapshotName } from '../repository/layout.js';
 import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
+import { canRead } from '../repository/seal.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
 import { codecOf } from './batch.js';
@@ -89,6 +90,7 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
       catalog: context.catalogFile,
       indexes: context.begun.indexes,
       ownIndex: context.begun.ownIndex,
+      noteRefs: !canRead(await context.key()),
     });
     record.packs.push(...packs);
     record.sources.push({ name: source.name, ...merged });
