@@ -198,6 +198,7 @@ async function decide(
     catalog.clear();
     catalog.set('repository', keyFile.repository);
   }
+  catalog.keepPresence(job.destinations);
   const listed = new Map<string, SyncResult>();
   await Promise.all(
     looks.map(async ({ store, found, objects }) => {

@@ -2,10 +2,10 @@ import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { indexLimit, parseIndex } from '../repository/index-file.js';
 import { indexName, snapshotIdOf } from '../repository/layout.js';
-import { findLive, type Liveness, liveChunks } from '../repository/liveness.js';
-import { PackReader } from '../repository/reader.js';
+import { findLive, type Liveness, liveChunks, type Unresolved } from '../repository/liveness.js';
+import { PackReader, scopeOf } from '../repository/reader.js';
 import { rootHash, rootLimit } from '../repository/root.js';
-import type { RepositoryKey } from '../repository/seal.js';
+import { canRead, type RepositoryKey } from '../repository/seal.js';
 import type { Store } from '../repository/store.js';
 import type { SyncResult } from '../repository/sync.js';
 import type { CheckDestination, Finding } from '../workflows/care-types.js';
@@ -88,17 +88,24 @@ export async function inspect(
     const chunks = liveChunks(catalog, pack).map(([id]) => id);
     add('missing', object, `${name}: ${object} is missing`, { chunks });
   }
-  if (live.unresolved.length > 0) {
-    const [first] = live.unresolved;
-    add(
-      'unresolved',
-      first?.chunk ?? '',
-      `${name}: ${live.unresolved.length} chunks that snapshots need are in no pack that is stored${first?.message === undefined ? '' : ` (${first.message})`}`,
-      {
-        chunks: [...new Set(live.unresolved.map(({ chunk }) => chunk))],
-        snapshots: [...new Set(live.unresolved.map(({ snapshot }) => snapshot))],
-      },
-    );
+  const nowhere: Unresolved[] = [];
+  const lost = new Map<string, Unresolved[]>();
+  const scopes = new Map(rows.map(({ id, root }) => [id, scopeOf(catalog, root)]));
+  for (const each of live.unresolved) {
+    const places = scopes.get(each.snapshot)?.locate(each.chunk) ?? [];
+    if (places.length === 0) nowhere.push(each);
+    for (const { pack } of places) lost.set(pack, [...(lost.get(pack) ?? []), each]);
+  }
+  for (const [pack, needs] of lost) {
+    const isStored = catalog.holders(catalog.objectOf(pack)).length > 0;
+    const said = needs.find(({ message }) => message !== undefined)?.message;
+    const message = isStored ? (said ?? 'is damaged') : `${catalog.objectOf(pack)} is missing, and no other destination has it`;
+    add(isStored ? 'damaged' : 'missing', catalog.objectOf(pack), `${name}: ${message}`, summaryOf(needs));
+  }
+  const [first] = nowhere;
+  if (first !== undefined) {
+    const message = `${name}: ${nowhere.length} chunks that snapshots need are in no pack that an index lists`;
+    add('unresolved', first.chunk, message, summaryOf(nowhere));
   }
   await readMetas(
     catalog,
@@ -124,6 +131,11 @@ export async function inspect(
   return { destination, findings, live };
 }
 
+const summaryOf = (needs: readonly Unresolved[]): Pick<RawFinding, 'chunks' | 'snapshots'> => ({
+  chunks: [...new Set(needs.map(({ chunk }) => chunk))],
+  snapshots: [...new Set(needs.map(({ snapshot }) => snapshot))],
+});
+
 /** Reads every root and needed index from the destination itself: what the catalog knows may come from another one. */
 async function readMetas(
   catalog: Catalog,
@@ -144,6 +156,10 @@ async function readMetas(
   };
   for (const { id, name, sha256 } of rows) {
     await tried(name, { snapshots: [id] }, async () => {
+      if (!canRead(key)) {
+        await store.readStored(key, 'snapshot', name, rootLimit, signal);
+        return;
+      }
       const json = await store.readMeta(key, 'snapshot', name, rootLimit, signal);
       if (rootHash(json) === sha256) return;
       throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is another root than it was`);
@@ -151,6 +167,10 @@ async function readMetas(
   }
   for (const index of indexes) {
     await tried(indexName(index), {}, async () => {
+      if (!canRead(key)) {
+        await store.readStored(key, 'index', indexName(index), indexLimit, signal);
+        return;
+      }
       const data = await store.readMeta(key, 'index', indexName(index), indexLimit, signal);
       const listed = new Set<string>();
       for (const { pack } of parseIndex(data, `${store.name}: ${indexName(index)}`)) listed.add(pack);

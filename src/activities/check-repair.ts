@@ -4,10 +4,10 @@ import path from 'node:path';
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import { affectedEntries, chunkOffsets } from '../repository/affected.js';
-import type { Catalog } from '../repository/catalog.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { deletionLimit, parseDeletion } from '../repository/deletions.js';
 import { sha256Hex } from '../repository/hash.js';
-import { indexBytes, indexLimit } from '../repository/index-file.js';
+import { type IndexPack, indexBytes, indexLimit } from '../repository/index-file.js';
 import {
   archiveNameOf,
   deletionIdOf,
@@ -114,7 +114,7 @@ async function repairOne(bench: Bench, store: Store | undefined, finding: RawFin
   const index = indexIdOf(object);
   if (index !== undefined) return repairIndex(bench, store, index);
   const snapshot = snapshotIdOf(object);
-  if (snapshot !== undefined) return repairRoot(bench, store, snapshot, object);
+  if (snapshot !== undefined) return repairRoot(bench, store, bench.catalog.snapshot(snapshot), object);
   if (deletionIdOf(object) !== undefined) return repairDeletion(bench, store, object);
   const pack = bench.catalog.packAt(object);
   if (pack !== undefined)
@@ -135,8 +135,7 @@ async function copyMeta(
 ): Promise<string | undefined> {
   for (const other of others(bench, store)) {
     try {
-      await other.readMeta(bench.key, kind, name, limit, bench.signal);
-      const bytes = await other.destination.read(other.key(name), { maxBytes: limit, signal: bench.signal });
+      const bytes = await other.readStored(bench.key, kind, name, limit, bench.signal);
       await store.destination.put(store.key(name), { bytes }, { signal: bench.signal });
       bench.catalog.addPresence(store.name, name, bytes.length);
       return other.name;
@@ -171,10 +170,14 @@ async function repairIndex(bench: Bench, store: Store, index: string): Promise<s
   return 'the catalog';
 }
 
-async function repairRoot(bench: Bench, store: Store, id: string, name: string): Promise<string | undefined> {
+async function repairRoot(
+  bench: Bench,
+  store: Store,
+  row: SnapshotRow | undefined,
+  name = row?.name ?? '',
+): Promise<string | undefined> {
   const from = await copyMeta(bench, store, 'snapshot', name, rootLimit);
   if (from !== undefined) return from;
-  const row = bench.catalog.snapshot(id);
   if (!row || rootHash(rootBytes(row.root)) !== row.sha256) return undefined;
   await putSealed(bench, store, 'snapshot', name, rootBytes(row.root));
   return 'the catalog';
@@ -211,11 +214,14 @@ async function copyPack(bench: Bench, store: Store, pack: string): Promise<strin
   return sources.length === 1 ? (sources[0]?.name ?? 'another destination') : 'another destination';
 }
 
-/** Reads the chunks of a lost pack from the files that still hold them, and stores them in a pack of its own. */
+/**
+ * Finds the chunks of a lost pack in other packs of its generation, such as a later run stored, or reads them from the files that
+ * still hold them and stores them in a pack of its own.
+ */
 async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack: string): Promise<string | undefined> {
   const { catalog, host, input, folder, key, repository, signal } = bench;
   const listed = catalog.indexPack(pack);
-  if (listed?.kind !== 'data') return undefined;
+  if (listed === undefined) return undefined;
   const roots = catalog.snapshots().map(({ root }) => root);
   const inUse = new Set(catalog.effective(roots.flatMap((root) => root.indexes)));
   const listing = catalog.indexesOf(catalog.packNumber(pack) ?? -1);
@@ -237,7 +243,12 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
     if (builder.isEmpty) return;
     plain.push(writePlainPack(folder, `s${name}-${plain.length}`, 'data', builder, codecOf(compression)));
   };
-  const found = new Set<string>();
+  const again = new Map([...wanted].flatMap((id) => elsewhere(catalog, listed, id)));
+  for (const other of new Set(again.values())) {
+    if (catalog.holders(catalog.objectOf(other)).includes(store.name) || (await copyPack(bench, store, other))) continue;
+    for (const [id, holder] of again) if (holder === other) again.delete(id);
+  }
+  const found = new Set(again.keys());
   for (const { path: file, entry } of entries) {
     if (entry?.type !== 'file' || entry.path64 !== undefined || !path.isAbsolute(file)) continue;
     const places = chunkOffsets(entry, lengthOf).filter(({ id }) => wanted.has(id) && !found.has(id));
@@ -264,7 +275,7 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   const index = newObjectId();
   const tasks = new TaskGroup(signal);
   const filter = await host.filter(input.job);
-  const written: string[] = [];
+  const written: string[] = [...new Set(again.values())];
   for (const each of plain) {
     const { generation } = listed;
     const task = { run: folder, pack: each, generation, index, catalog: host.catalogFile(input.job), filter, key };
@@ -294,7 +305,7 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   // What is damaged is nobody's any more.
   await store.destination.delete(store.key(packName(pack)), signal);
   catalog.dropPresence(store.name, packName(pack));
-  return 'the sources';
+  return plain.length > 0 ? 'the sources' : 'what later snapshots stored';
 }
 
 /** The pack's content was put into another one, at another destination, a moment ago: that one serves here, too. */
@@ -310,6 +321,21 @@ async function takeOver(bench: Bench, store: Store, pack: string, old: string[])
   await store.destination.delete(store.key(packName(pack)), signal);
   catalog.dropPresence(store.name, packName(pack));
   return 'the sources';
+}
+
+/** Another pack of the same generation that some destination holds and that has the chunk. */
+function elsewhere(catalog: Catalog, lost: IndexPack, id: string): [chunk: string, pack: string][] {
+  const other = catalog
+    .locate(id)
+    .find(
+      ({ row }) =>
+        row.hash !== lost.pack &&
+        row.generation === lost.generation &&
+        row.kind === lost.kind &&
+        !catalog.isMarked(row.hash) &&
+        catalog.holders(catalog.objectOf(row.hash)).length > 0,
+    );
+  return other === undefined ? [] : [[id, other.row.hash]];
 }
 
 async function openSource(file: string): Promise<FileHandle | undefined> {
@@ -330,7 +356,7 @@ async function openSource(file: string): Promise<FileHandle | undefined> {
 async function bringBack(bench: Bench, store: Store | undefined, finding: RawFinding): Promise<string | undefined> {
   const { catalog, key, folder, repository, signal, onProgress } = bench;
   const id = finding.object;
-  const row = catalog.snapshot(id);
+  const row = catalog.snapshot(id) ?? catalog.lost(id);
   const targets = store ? [store] : [];
   if (row && store) {
     const reader = readerOf(catalog, repository.stores, key, signal);
@@ -352,8 +378,9 @@ async function bringBack(bench: Bench, store: Store | undefined, finding: RawFin
           signal,
           progress,
         );
-        const from = await repairRoot(bench, store, id, row.name);
+        const from = await repairRoot(bench, store, row);
         if (from !== undefined) {
+          catalog.putSnapshot(row);
           catalog.dropGone(store.name, id);
           return from;
         }

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { findJob } from '../config/load.js';
 import { type ErrorCode, HoldfastError } from '../errors.js';
 import { affectedEntries } from '../repository/affected.js';
-import type { Catalog } from '../repository/catalog.js';
-import { archiveNameOf } from '../repository/layout.js';
+import type { Catalog, ChunkLocation } from '../repository/catalog.js';
+import { archiveNameOf, snapshotIdOf } from '../repository/layout.js';
 import { chainGaps } from '../repository/rollback.js';
 import type { CheckDestination, CheckDocument, CheckInput, Finding } from '../workflows/care-types.js';
 import type { Warning } from '../workflows/types.js';
@@ -17,6 +17,7 @@ import { openRepository } from './open-repository.js';
 import { packSlots } from './pack-slots.js';
 import type { RestoreRepository } from './restore-run.js';
 import { runFolder } from './run-context.js';
+import { tellDamage } from './tell-damage.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 import { TaskGroup } from './threads/pool.js';
 
@@ -87,6 +88,11 @@ export async function checkList(
         scheduled === true
           ? { withinMs: job.check?.readAllWithin ?? Number.POSITIVE_INFINITY }
           : { percent: input.readData };
+      const sealed = result.sealed.filter((object) => snapshotIdOf(object) !== undefined).length;
+      if (sealed > 0) {
+        const message = `${name}: ${sealed} snapshots that this host's catalog does not know can only be checked with the private key`;
+        listed.warnings.push({ code: 'PrivateKeyNeeded', message });
+      }
       listed.todo[name] = choosePacks(catalog, name, result.objects, amount, now);
       if (scheduled === true) catalog.set(`checked:${name}`, String(now));
     }
@@ -295,12 +301,16 @@ async function nameFiles(
       const here = bad.filter((finding) => finding.destination === destination);
       const roots = catalog.snapshots().filter((row) => catalog.holders(row.name).includes(destination));
       const wanted = new Set(here.flatMap(({ chunks }) => chunks));
+      const damaged = new Set(here.flatMap(({ object }) => catalog.packAt(object) ?? []));
+      const objects = catalog.presence(destination);
+      const serves = ({ pack }: ChunkLocation): boolean => !damaged.has(pack) && objects.has(catalog.objectOf(pack));
       const entries = await affectedEntries(
         catalog,
         reader,
         roots.map(({ root }) => root),
         wanted,
         signal,
+        (places) => !places.some(serves),
       );
       for (const finding of here) {
         const own = new Set(finding.chunks);
@@ -376,6 +386,7 @@ export async function checkFinish(
   };
   catalog.set('check', JSON.stringify(last));
   host.log[open.length > 0 ? 'error' : 'info'](last, `check of ${input.job}: ${document.status}`);
+  await tellDamage(host, document);
   return document;
 }
 

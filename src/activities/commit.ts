@@ -198,10 +198,9 @@ export async function supply(
   for (const index of indexes) {
     const name = indexName(index);
     if (listed.has(name)) continue;
-    const from = await firstWith(suppliers.others, name, signal);
-    const bytes = from
-      ? await from.destination.read(from.key(name), { maxBytes: indexLimit, signal })
-      : await sealMeta(key, 'index', name, rememberedIndex(catalog, index));
+    const bytes =
+      (await copyOf(suppliers.others, key, name, signal)) ??
+      (await sealMeta(key, 'index', name, rememberedIndex(catalog, index)));
     await store.destination.put(store.key(name), { bytes }, { retain: true, signal });
     catalog.addPresence(store.name, name, bytes.length);
     answer.healed++;
@@ -242,18 +241,21 @@ async function refuseMarked(
   }
 }
 
-/** The first destination that holds the object; undefined when none of them does. */
-async function firstWith(stores: readonly Store[], name: string, signal: AbortSignal): Promise<Store | undefined> {
-  let failure: unknown;
+/** The stored bytes of an index from the first destination that has it whole; undefined when none of those that answer has. */
+async function copyOf(
+  stores: readonly Store[],
+  key: RepositoryKey | undefined,
+  name: string,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
   for (const store of stores) {
     try {
-      if (await store.stat(name, signal)) return store;
+      return await store.readStored(key, 'index', name, indexLimit, signal);
     } catch (error) {
       signal.throwIfAborted();
-      failure ??= error;
+      if (!(error instanceof HoldfastError)) throw error;
     }
   }
-  if (failure !== undefined) throw failure;
   return undefined;
 }
 

@@ -7,8 +7,10 @@ import { type DeletionRecord, deletionLimit } from '../repository/deletions.js';
 import { indexLimit } from '../repository/index-file.js';
 import type { KeyFile } from '../repository/keys.js';
 import { deletionName, indexName } from '../repository/layout.js';
+import { findLive, type Liveness } from '../repository/liveness.js';
+import { PackReader } from '../repository/reader.js';
 import { rootLimit } from '../repository/root.js';
-import { type ObjectKind, openBytes, type RepositoryKey } from '../repository/seal.js';
+import type { ObjectKind, RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { type SyncResult, syncFrom } from '../repository/sync.js';
 import type { CopyCounts, CopyDocument, CopyInput, CopyPlan } from '../workflows/copy-types.js';
@@ -37,6 +39,8 @@ interface Sides {
   target: SyncResult;
   /** The source's snapshots, oldest first. */
   rows: SnapshotRow[];
+  /** What they need. */
+  live: Liveness;
 }
 
 /** Looks at both sides, and makes the repository at the target where there is none yet. */
@@ -110,11 +114,11 @@ export async function finishCopy(
   signal: AbortSignal,
 ): Promise<CopyFinished> {
   const sides = await open(host, input, signal);
-  const { from, to, catalog, source, target, rows } = sides;
+  const { from, to, catalog, source, target, rows, live } = sides;
   const ended: CopyFinished = {
     snapshots: { total: rows.length, copied: 0, present: 0 },
     lacking: 0,
-    damaged: [...damaged, ...source.damaged].slice(0, maxDamaged),
+    damaged: [...damaged, ...source.damaged, ...unresolvedOf(sides)].slice(0, maxDamaged),
   };
   const bring = (kind: ObjectKind, name: string, limit: number) => bringMeta(sides, kind, name, limit, signal);
   const there = new Set(target.objects.keys());
@@ -126,14 +130,14 @@ export async function finishCopy(
   const whole: SnapshotRow[] = [];
   for (const row of rows) {
     signal.throwIfAborted();
-    const lacks = row.root.indexes.some((index) => !holdsAll(catalog, target, index));
-    if (lacks) {
+    if (!holdsAll(sides, row)) {
       ended.lacking++;
       continue;
     }
     try {
-      for (const name of row.root.indexes.map(indexName)) {
-        if (there.has(name)) continue;
+      for (const index of catalog.expand(row.root.indexes)) {
+        const name = indexName(index);
+        if (there.has(name) || !live.indexes.has(index)) continue;
         await bring('index', name, indexLimit);
         there.add(name);
       }
@@ -143,11 +147,11 @@ export async function finishCopy(
       ended.lacking++;
     }
   }
-  const live = new Set(targetRows(catalog, target).flatMap((row) => packsOfRow(catalog, row)));
+  const inUse = new Set(targetRows(catalog, target).flatMap((row) => packsOfRow(catalog, row)));
   for (const record of source.deletions) {
     const name = deletionName(record.id);
     // A record that is still to be carried out must not mark what the target needs.
-    if (there.has(name) || (!record.done && marksAny(record, live))) continue;
+    if (there.has(name) || (!record.done && marksAny(record, inUse))) continue;
     await bring('deletion', name, deletionLimit).catch((error: unknown) => fail(name, error));
   }
   for (const row of whole) {
@@ -187,29 +191,49 @@ async function open(host: Host, { job, from, to }: CopyInput, signal: AbortSigna
   await claimRepository(host, job, target, file, { takeOver: false }, signal);
   const listed = await syncFrom(source, key, catalog, signal, file.repository, true);
   const listedThere = await syncFrom(target, key, catalog, signal, file.repository, true);
+  for (const [name, size] of listed.objects) catalog.addPresence(from, name, size);
   for (const [name, size] of listedThere.objects) catalog.addPresence(to, name, size);
+  const rows = catalog
+    .snapshots()
+    .filter((row) => listed.objects.has(row.name))
+    .reverse();
+  const reader = new PackReader({
+    key,
+    stores: [source, target],
+    holders: (name) => catalog.holders(name),
+    sizeOf: (pack) => catalog.packSizes([pack]).get(pack),
+    signal,
+  });
+  const roots = rows.map(({ root }) => root);
   return {
+    live: await findLive(catalog, reader, roots, { signal, tolerant: true }),
     from: source,
     to: target,
     key,
     catalog,
     source: listed,
     target: listedThere,
-    rows: catalog
-      .snapshots()
-      .filter((row) => listed.objects.has(row.name))
-      .reverse(),
+    rows,
   };
 }
 
-function packsOf({ catalog, target, rows }: Sides): { needed: string[]; missing: string[] } {
-  const needed = [...new Set(rows.flatMap((row) => packsOfRow(catalog, row)))];
+function packsOf({ catalog, target, live }: Sides): { needed: string[]; missing: string[] } {
+  const needed = [...live.packs.keys()];
   const sizes = catalog.packSizes(needed);
   return { needed, missing: needed.filter((pack) => target.objects.get(catalog.objectOf(pack)) !== sizes.get(pack)) };
 }
 
+/** Chunks that no pack holds any more, one line for each snapshot. */
+function unresolvedOf({ rows, live }: Sides): CopyCounts['damaged'] {
+  return rows.flatMap(({ id, name }) => {
+    const count = live.unresolved.filter(({ snapshot }) => snapshot === id).length;
+    return count === 0 ? [] : [{ name, message: `${count} chunks that snapshot ${id} needs are in no pack` }];
+  });
+}
+
+/** Every pack that a root's indexes list, those that took the place of any included. */
 const packsOfRow = (catalog: Catalog, row: SnapshotRow): string[] =>
-  row.root.indexes.flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash));
+  [...catalog.expand(row.root.indexes)].flatMap((index) => catalog.packsOf(index).map(({ hash }) => hash));
 
 const targetRows = (catalog: Catalog, target: SyncResult): SnapshotRow[] =>
   catalog.snapshots().filter((row) => target.objects.has(row.name));
@@ -217,9 +241,12 @@ const targetRows = (catalog: Catalog, target: SyncResult): SnapshotRow[] =>
 const marksAny = (record: DeletionRecord, live: ReadonlySet<string>): boolean =>
   record.packs.some((pack) => live.has(pack));
 
-function holdsAll(catalog: Catalog, target: SyncResult, index: string): boolean {
-  const packs = catalog.packsOf(index);
-  return packs.length > 0 && packs.every(({ hash, size }) => target.objects.get(catalog.objectOf(hash)) === size);
+/** Whether the target has every pack that the snapshot needs. */
+function holdsAll({ catalog, target, live }: Sides, row: SnapshotRow): boolean {
+  if (live.unresolved.some(({ snapshot }) => snapshot === row.id)) return false;
+  return [...catalog.expand(row.root.indexes)]
+    .flatMap((index) => catalog.packsOf(index))
+    .every(({ hash, size }) => !live.packs.has(hash) || target.objects.get(catalog.objectOf(hash)) === size);
 }
 
 /** Copies an index, record or root as its bytes are, once they have turned out to be what their name says. */
@@ -230,8 +257,7 @@ async function bringMeta(
   limit: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const bytes = await from.destination.read(from.key(name), { maxBytes: limit + (limit >> 3) + 65536, signal });
-  await openBytes(key, kind, name, bytes);
+  const bytes = await from.readStored(key, kind, name, limit, signal);
   const retain = kind !== 'deletion';
   await to.destination.put(to.key(name), { bytes }, { retain, signal });
   catalog.addPresence(to.name, name, bytes.length);

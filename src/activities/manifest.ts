@@ -7,6 +7,7 @@ import { indexPackLine } from '../repository/index-file.js';
 import { indexName, snapshotName } from '../repository/layout.js';
 import { readLines } from '../repository/lines.js';
 import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
+import { canRead } from '../repository/seal.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
 import { rootArchive } from './archive.js';
@@ -96,6 +97,7 @@ export async function mergeManifests(context: RunContext, group: TaskGroup): Pro
       indexes: context.begun.indexes,
       ownIndex: context.begun.ownIndex,
       archive,
+      noteRefs: !canRead(await context.key()),
     });
     record.packs.push(...packs);
     record.sources.push({ name: source.name, ...merged });

@@ -94,6 +94,7 @@ export async function openRepository(
   const holder = host.history.lock(job)?.owner;
   const isBusy = holder !== undefined && holder !== options.owner && catalog.snapshotIds().size > 0;
   if (options.sync && !isBusy) {
+    catalog.keepPresence(findJob(host.config, job).destinations);
     const listed = new Map<string, ReadonlyMap<string, number>>();
     for (const { store, file: there } of reachable) {
       try {

@@ -6,7 +6,7 @@ import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, snapshot
 import { findLive, type Liveness, missingIndex } from '../repository/liveness.js';
 import { PackReader } from '../repository/reader.js';
 import { planRepack } from '../repository/repack-plan.js';
-import type { RepositoryKey } from '../repository/seal.js';
+import { canRead, type RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
@@ -61,7 +61,7 @@ export async function pruneDestination(
   const listed = new Map<string, number>();
   for await (const { name, size } of store.list('', signal)) listed.set(name, size);
   const here = catalog.snapshots().filter((row) => listed.has(row.name));
-  refuseUnknownRoots(context, store, listed);
+  refuseUnknownRoots(context, store, key, listed);
   const now = await store.destination.now(signal);
   if (options.trustClock !== true) {
     const times = here.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
@@ -113,7 +113,7 @@ export async function pruneDestination(
   };
   let live = await needs();
   if (untidy) {
-    for (const group of planRepack(catalog, live)) {
+    for (const group of planRepack(catalog, live, canRead(key))) {
       answer.repacked += await repackGroup(context, store, reader, group, signal, onProgress);
     }
     if (answer.repacked > 0) live = await needs();
@@ -149,11 +149,23 @@ export async function pruneDestination(
 }
 
 /** What a root needs that cannot be read is not known: nothing may go. */
-function refuseUnknownRoots(context: CareContext, store: Store, listed: ReadonlyMap<string, number>): void {
+function refuseUnknownRoots(
+  context: CareContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  listed: ReadonlyMap<string, number>,
+): void {
   const unknown = [...listed.keys()].find((name) => {
     const id = snapshotIdOf(name);
     return id !== undefined && context.catalog.snapshot(id) === undefined;
   });
+  if (unknown !== undefined && !canRead(key)) {
+    throw new HoldfastError(
+      'PrivateKeyNeeded',
+      `${store.name}: ${store.key(unknown)} is unknown to this host's catalog, so what it needs is not known; nothing is removed`,
+      { hint: `'holdfast catalog rebuild ${context.jobName} --identity FILE' makes it known.` },
+    );
+  }
   if (unknown !== undefined) {
     throw new HoldfastError(
       'IntegrityMismatch',

@@ -54,8 +54,9 @@ export function destinationOfUrl(text: string, secrets: Readonly<Record<string, 
   }
   if (url.password !== '') throw visible('a password');
   const fields: Fields = { ...make(url) };
-  for (const [key, value] of url.searchParams) {
-    if (isSensitive([key]) && !isReference(value)) throw visible(`\`${key}\``);
+  // A plus is a plus: fingerprints of host keys have it.
+  for (const [key, value] of new URLSearchParams(url.search.replaceAll('+', '%2B'))) {
+    if (isSensitive([key]) && isLiteral(value)) throw visible(`\`${key}\``);
     fields[key] = typed(value);
   }
   const parsed = destinationSchema.safeParse({ ...fields, ...secrets });
@@ -88,9 +89,9 @@ function typed(value: string): string | number | boolean {
   return /^[0-9]{1,15}$/.test(value) ? Number(value) : value;
 }
 
-function isReference(value: string): boolean {
+function isLiteral(value: string): boolean {
   const parsed = parseReferences(value);
-  return 'pieces' in parsed && parsed.pieces.every((piece) => typeof piece !== 'string');
+  return 'pieces' in parsed && parsed.pieces.some((piece) => typeof piece === 'string');
 }
 
 const visible = (what: string): HoldfastError =>

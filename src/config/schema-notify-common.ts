@@ -12,12 +12,13 @@ export const notifyEvents = [
   'missed',
   'anomaly',
   'drill',
+  'damage',
   'auth',
   'digest',
 ] as const;
 type Event = (typeof notifyEvents)[number];
 
-const usual: Event[] = ['failure', 'warning', 'recovery', 'missed', 'anomaly', 'drill', 'auth'];
+const usual: Event[] = ['failure', 'warning', 'recovery', 'missed', 'anomaly', 'drill', 'damage', 'auth'];
 
 const events = (possible: readonly [Event, ...Event[]], prefault: Event[]) =>
   z

@@ -4,6 +4,8 @@ import { stateKeyFile } from '../activities/key-file.js';
 import { findJob, type LoadedConfig } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
+import { findLive } from '../repository/liveness.js';
+import { PackReader } from '../repository/reader.js';
 import { canRead } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { syncFrom } from '../repository/sync.js';
@@ -87,6 +89,13 @@ export async function rebuildCatalog(
       result.destinations.push({ name, objects, error: message });
     }
     catalog.setMarks(marks);
+    // While the private key is there: from now on retention has to do without.
+    if (file.objects === 'rsa') {
+      const stores = found.map(({ store }) => store);
+      const reader = new PackReader({ key, stores, holders: (name) => catalog.holders(name) });
+      const roots = catalog.snapshots().map(({ root }) => root);
+      await findLive(catalog, reader, roots, { tolerant: true });
+    }
     const snapshots = catalog.snapshots();
     catalog.set('seq', String(Math.max(seq, ...snapshots.map((row) => row.seq))));
     result.snapshots = snapshots.length;

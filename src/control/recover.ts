@@ -98,11 +98,12 @@ async function candidates(
  * Reads the catalogs of a lost host's jobs into a state folder and makes its config again. Nothing is written but in the state
  * folder.
  *
- * @param options.encryption what the config is to say.
+ * @param options.encryption, options.written what the config is to say, of the destination with references in place of secrets.
  * @throws HoldfastError: why no job could be opened.
  */
 export async function recover(options: {
   destination: DestinationConfig;
+  written: DestinationConfig;
   repositories: readonly FoundRepository[];
   secrets: RecoverySecrets;
   state: string | undefined;
@@ -110,7 +111,7 @@ export async function recover(options: {
   file: string;
   log: Logger;
 }): Promise<Recovery> {
-  const { destination, repositories, secrets, state, log, file } = options;
+  const { destination, written, repositories, secrets, state, log, file } = options;
   const host = repositories[0]?.host ?? '';
   const opened = bareConfig(host, destination, repositories, secrets, state, file);
   const jobs: RecoveredJob[] = [];
@@ -141,11 +142,11 @@ export async function recover(options: {
     await on.close();
   }
   if (found.length === 0) throw failure ?? new HoldfastError('SnapshotUnknown', 'no job there has a snapshot yet');
-  const config = recoverConfig({
+  const config = await recoverConfig({
     host,
     state,
     encryption: options.encryption,
-    found: destination,
+    found: written,
     jobs: found,
     file,
   });

@@ -1,19 +1,22 @@
+import { existsSync } from 'node:fs';
 import { stringify } from 'yaml';
 import { defaultLog } from '../config/default-log.js';
 import { type LoadedConfig, parseConfig } from '../config/load.js';
+import { expandHome } from '../config/paths.js';
 import { parseReferences, type Reference } from '../config/references.js';
 import type { Config, DestinationConfig, JobConfig, NotifyConfig } from '../config/schema.js';
+import { resolveSecret } from '../config/secrets.js';
 import { isSensitive, leaves, mask } from '../config/sensitive.js';
 import { configForShow } from '../config/show.js';
 import { HoldfastError } from '../errors.js';
 import type { Root } from '../repository/root.js';
 
-/** A secret that the config names and that has to be put in place. */
+/** A secret, or a file of known hosts, that the config names and that has to be put in place. */
 export interface Placeholder {
   key: string;
   /** What the config says now. */
   reference: string;
-  /** What the lost host's config said, where that was a reference. */
+  /** What the lost host's config said, where that was a reference; the same as `reference`: it is to be here, and is not. */
   was: string | null;
 }
 
@@ -51,7 +54,7 @@ type Stored = { job?: unknown; destinations?: unknown; notify?: unknown };
  *
  * @throws HoldfastError ConfigInvalid when what the roots carry is no config of this version.
  */
-export function recoverConfig(parts: RecoveredParts): RecoveredConfig {
+export async function recoverConfig(parts: RecoveredParts): Promise<RecoveredConfig> {
   const { host, state, encryption, file } = parts;
   const destinations: Record<string, DestinationConfig> = {};
   const notify: Record<string, NotifyConfig> = {};
@@ -89,6 +92,9 @@ export function recoverConfig(parts: RecoveredParts): RecoveredConfig {
     const found = sorted.find(({ root }) => root.job === name);
     placeholders.push(...replaceSecrets(job, `jobs.${name}`, found?.authentic === true));
   }
+  const made = new Set(placeholders.map(({ key }) => key));
+  const { [destination]: _, ...others } = destinations;
+  placeholders.push(...(await notHere({ destinations: others, notify, jobs })).filter(({ key }) => !made.has(key)));
   const config: Config = {
     host,
     // Left out of the text: they are this machine's.
@@ -142,7 +148,7 @@ function placeFound(
   const same = sameType.find((name) => isSamePlace(destinations[name], found));
   const name = same ?? (sameType.length === 1 ? sameType[0] : undefined);
   if (name !== undefined) {
-    define(destinations, name, { ...destinations[name], ...found });
+    define(destinations, name, { ...found, ...settingsOf(destinations[name], found) } as DestinationConfig);
     return name;
   }
   let added = 'recovered';
@@ -150,6 +156,33 @@ function placeFound(
   define(destinations, added, found);
   for (const job of Object.values(jobs)) job.destinations = [added, ...job.destinations];
   return added;
+}
+
+/** How a destination is used, whatever the way there. */
+const settings = [
+  ...[
+    'bandwidth',
+    'timezone',
+    'deletes',
+    'giveUpAfter',
+    'presence',
+    'storageClass',
+    'sse',
+    'sseKmsKeyId',
+    'objectLock',
+  ],
+  ...['connections', 'timeout', 'verify', 'trash'],
+] as const;
+
+/** The settings that the lost host's config had. The way there, logins included, is that of the URL: it has just been gone. */
+function settingsOf(was: DestinationConfig | undefined, found: DestinationConfig): object {
+  const sameFolder = was?.type === 'local' && found.type === 'local' && was.path === found.path;
+  const kept = Object.entries(was ?? {}).filter(
+    ([key, value]) =>
+      (settings.some((one) => one === key) || (key === 'mountPoint' && sameFolder)) &&
+      [...leaves({ value })].every((leaf) => referencesOf(leaf.value).length === 0),
+  );
+  return Object.fromEntries(kept);
 }
 
 const placeKeys = ['path', 'bucket', 'prefix', 'endpoint', 'host', 'port', 'folderId'] as const;
@@ -169,6 +202,23 @@ function replaceSecrets(part: unknown, at: string, authentic: boolean): Placehol
     leaf.set(reference);
   }
   return made;
+}
+
+/** References, and files of known hosts, that the lost host had and this one has not. */
+async function notHere(parts: object): Promise<Placeholder[]> {
+  const missing: Placeholder[] = [];
+  for (const { path, key, value } of leaves(parts)) {
+    const isReference = referencesOf(value).length > 0;
+    if (!isReference && path.at(-1) !== 'knownHosts') continue;
+    const there = isReference
+      ? await resolveSecret(value, key).then(
+          () => true,
+          () => false,
+        )
+      : existsSync(expandHome(value));
+    if (!there) missing.push({ key, reference: value, was: value });
+  }
+  return missing;
 }
 
 function referencesOf(value: string): Reference[] {

@@ -52,10 +52,17 @@ export interface ScheduleChange extends PlannedChange {
   job: string;
 }
 
+export type ScheduleKind = 'backup' | 'check' | 'drill';
+
+/** What the schedule with this id starts: names of jobs have no slash. */
+export const kindOf = (id: string): ScheduleKind => (/\/(check|drill)$/.exec(id)?.[1] as ScheduleKind) ?? 'backup';
+
 /** One schedule, for people and `--json`. Times are ISO 8601 in UTC. */
 export interface ScheduleInfo {
   id: string;
   job: string;
+  /** What it starts. */
+  kind: ScheduleKind;
   host: string;
   paused: boolean;
   note: string | null;
@@ -329,6 +336,7 @@ function toInfo(host: string, description: ScheduleDescription): ScheduleInfo {
   return {
     id,
     job: jobOf(host, id) ?? id,
+    kind: kindOf(id),
     host,
     paused: state.paused,
     note: state.note || null,

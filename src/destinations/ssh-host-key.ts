@@ -114,7 +114,7 @@ function judge(
       'HostKeyMismatch',
       `${at} is not known; it shows the host key ${shown}, ${files.join(' and ')} have none`,
       {
-        hint: `If that is the server’s own, put \`hostKey: "${fingerprintOf(key)}"\` in the config, or connect once with ssh. ${compare}`,
+        hint: `If that is the server’s own, put \`hostKey: "${fingerprintOf(key)}"\` in the config (?hostKey=${fingerprintOf(key)} in a URL), or connect once with ssh. ${compare}`,
       },
     );
   }

@@ -18,6 +18,7 @@ const severities: Readonly<Record<NotifyEvent | 'test', Severity>> = {
   failure: 'error',
   missed: 'error',
   drill: 'error',
+  damage: 'error',
   auth: 'error',
 };
 const longestProblem = 500;
@@ -82,6 +83,38 @@ export function drillNotification(
       { name: 'Took', value: humanDuration(drill.durationMs) },
     ],
     problems: drill.problems.map(({ message }) => message),
+  });
+}
+
+/** A check found damage that is not repaired. */
+export function damageNotification(
+  host: string,
+  check: { run: string; job: string; moreFindings: number },
+  open: readonly {
+    destination: string;
+    message: string;
+    snapshots: readonly string[];
+    files: readonly { path: string }[];
+  }[],
+  repeated: Notification['repeated'],
+): Notification {
+  const snapshots = new Set(open.flatMap((finding) => finding.snapshots));
+  const files = new Set(open.flatMap((finding) => finding.files.map(({ path }) => path)));
+  const places = [...new Set(open.map(({ destination }) => destination))].filter((name) => name !== '*');
+  return compose({
+    key: check.run,
+    event: 'damage',
+    host,
+    job: check.job,
+    subject: `${check.job}: DAMAGED backups found${places.length === 0 ? '' : ` on ${places.join(', ')}`}`,
+    next: `Heal what can be healed: \`holdfast check ${check.job} --repair\`. Look at the disk or service that lost data.`,
+    facts: [
+      { name: 'Snapshots', value: snapshots.size === 0 ? 'none is known to be harmed' : [...snapshots].join(', ') },
+      ...(files.size === 0 ? [] : [{ name: 'Files', value: plural(files.size, 'file') }]),
+      { name: 'Check', value: check.run },
+    ],
+    problems: open.map(({ message }) => message),
+    repeated: repeated !== null && repeated.count > 1 ? repeated : null,
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Catalog } from './catalog.js';
+import type { Catalog, ChunkLocation } from './catalog.js';
 import { type Entry, entryPath, parseEntry } from './entry.js';
 import { type PackReader, partPath, readPart, scopeOf } from './reader.js';
 import type { Root } from './root.js';
@@ -13,13 +13,17 @@ export interface AffectedEntry {
   entry?: Entry;
 }
 
-/** Entries of the roots' manifests that need any of `chunks`, each path and content once, with the snapshots that have it. */
+/**
+ * Entries of the roots' manifests that need any of `chunks`, each path and content once, with the snapshots that have it.
+ * @param isLost of the places of a chunk in a snapshot's scope, whether none of them serves; default: always.
+ */
 export async function affectedEntries(
   catalog: Catalog,
   reader: PackReader,
   roots: readonly Root[],
   chunks: ReadonlySet<string>,
   signal?: AbortSignal,
+  isLost: (places: readonly ChunkLocation[]) => boolean = () => true,
 ): Promise<AffectedEntry[]> {
   const inPart = new Map<string, AffectedEntry[]>();
   const found = new Map<string, AffectedEntry>();
@@ -32,21 +36,23 @@ export async function affectedEntries(
         if (!entries) {
           entries = [];
           const itself = chunks.has(part.chunk);
-          if (itself || mayName(catalog.refs(part.chunk), chunks)) {
+          const refs = catalog.refs(part.chunk);
+          // What is not known counts as named.
+          if (itself || refs === undefined || namedIn(refs, chunks).length > 0) {
             try {
               entries = linesNaming(await readPart(reader, scope, part), itself ? undefined : chunks);
             } catch (error) {
               signal?.throwIfAborted();
               if (!(error instanceof Error)) throw error;
-              entries = [
-                { path: `${partPath(part).toString()} and what follows it`, chunks: [part.chunk], snapshots: [] },
-              ];
+              const named = itself ? [part.chunk] : namedIn(refs, chunks);
+              entries = [{ path: `${partPath(part).toString()} and what follows it`, chunks: named, snapshots: [] }];
             }
             if (itself) for (const entry of entries) entry.chunks = [part.chunk];
           }
           inPart.set(part.chunk, entries);
         }
         for (const entry of entries) {
+          if (!entry.chunks.some((id) => isLost(scope.locate(id)))) continue;
           const name = `${entry.path}\n${entry.chunks.join()}`;
           const known = found.get(name) ?? { ...entry, snapshots: [] };
           if (!known.snapshots.includes(root.id)) known.snapshots.push(root.id);
@@ -58,13 +64,14 @@ export async function affectedEntries(
   return [...found.values()];
 }
 
-/** Whether a manifest chunk's entries name one of the chunks; unknown counts as yes. */
-function mayName(refs: Buffer | undefined, chunks: ReadonlySet<string>): boolean {
-  if (refs === undefined) return true;
-  for (let at = 0; at + idBytes <= refs.length; at += idBytes) {
-    if (chunks.has(refs.toString('hex', at, at + idBytes))) return true;
+/** Those of the chunks that a manifest chunk's entries name. */
+function namedIn(refs: Buffer | undefined, chunks: ReadonlySet<string>): string[] {
+  const named: string[] = [];
+  for (let at = 0; refs !== undefined && at + idBytes <= refs.length; at += idBytes) {
+    const id = refs.toString('hex', at, at + idBytes);
+    if (chunks.has(id)) named.push(id);
   }
-  return false;
+  return named;
 }
 
 function linesNaming(lines: readonly string[], chunks: ReadonlySet<string> | undefined): AffectedEntry[] {

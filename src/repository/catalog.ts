@@ -65,6 +65,8 @@ const schema = `
   CREATE TABLE IF NOT EXISTS gone (
     destination TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, noticed TEXT NOT NULL,
     PRIMARY KEY (destination, id)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS lost (
+    id TEXT PRIMARY KEY, seq INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, root TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS refs (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS verified (
     destination TEXT NOT NULL, pack TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (destination, pack)) WITHOUT ROWID;
@@ -119,7 +121,7 @@ export class Catalog {
   clear(): void {
     this.db.exec(
       'DELETE FROM meta; DELETE FROM packs; DELETE FROM archives; DELETE FROM index_packs; DELETE FROM chunks; DELETE FROM snapshots; DELETE FROM presence; DELETE FROM marks; ' +
-        'DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM gone; DELETE FROM refs; DELETE FROM verified;',
+        'DELETE FROM supersedes; DELETE FROM deletions; DELETE FROM gone; DELETE FROM lost; DELETE FROM refs; DELETE FROM verified;',
     );
   }
 
@@ -354,6 +356,12 @@ export class Catalog {
     this.db.prepare('INSERT OR REPLACE INTO presence VALUES (?, ?, ?)').run(destination, name, size);
   }
 
+  /** Forgets what destinations other than these held: the job does not store there any more, so nothing is to count on them. */
+  keepPresence(destinations: readonly string[]): void {
+    const marks = destinations.map(() => '?').join(', ');
+    this.db.prepare(`DELETE FROM presence WHERE destination NOT IN (${marks})`).run(...destinations);
+  }
+
   presence(destination: string): Map<string, number> {
     const rows = this.db
       .prepare<[string], { name: string; size: number }>('SELECT name, size FROM presence WHERE destination = ?')
@@ -399,6 +407,23 @@ export class Catalog {
 
   dropGone(destination: string, id: string): void {
     this.db.prepare('DELETE FROM gone WHERE destination = ? AND id = ?').run(destination, id);
+    this.db.prepare('DELETE FROM lost WHERE id = ? AND id NOT IN (SELECT id FROM gone)').run(id);
+  }
+
+  /** Keeps the root of a snapshot that vanished from everywhere unexplained, so that it can be brought back. */
+  keepLost({ id, seq, name, sha256, root }: SnapshotRow): void {
+    this.db
+      .prepare('INSERT OR REPLACE INTO lost SELECT ?, ?, ?, ?, ? WHERE ? IN (SELECT id FROM gone)')
+      .run(id, seq, name, sha256, JSON.stringify(root), id);
+  }
+
+  lost(id: string): SnapshotRow | undefined {
+    const row = this.db
+      .prepare<[string], { id: string; seq: number; name: string; sha256: string; root: string }>(
+        'SELECT id, seq, name, sha256, root FROM lost WHERE id = ?',
+      )
+      .get(id);
+    return row && { ...row, root: JSON.parse(row.root) as Root };
   }
 
   /** The chunks that a manifest chunk's entries name, 32 bytes each; undefined where that has not been read yet. */

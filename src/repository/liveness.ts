@@ -1,9 +1,8 @@
 import { setImmediate as breathe } from 'node:timers/promises';
 import type { Catalog } from './catalog.js';
-import { parseEntry } from './entry.js';
 import { indexName } from './layout.js';
-import { splitLines } from './lines.js';
 import type { PackReader } from './reader.js';
+import { refsOf } from './refs.js';
 import type { Root } from './root.js';
 
 /** A chunk that a snapshot needs and that no pack in its scope holds. */
@@ -127,11 +126,7 @@ async function readRefs(catalog: Catalog, reader: PackReader, scope: RootScope, 
     .filter(({ row }) => catalog.indexesOf(row.no).some((index) => scope.all.has(index)))
     .sort((a, b) => Number(isStored(catalog, b.row.hash)) - Number(isStored(catalog, a.row.hash)))
     .map(({ row, at, length }) => ({ pack: row.hash, offset: at, length }));
-  const ids = new Set<string>();
-  for (const line of splitLines(await reader.chunk(chunk, places))) {
-    for (const id of parseEntry(line).chunks ?? []) ids.add(id);
-  }
-  const refs = Buffer.concat([...ids].map((id) => Buffer.from(id, 'hex')));
+  const refs = refsOf(await reader.chunk(chunk, places));
   catalog.putRefs(chunk, refs);
   return refs;
 }

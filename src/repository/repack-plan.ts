@@ -33,8 +33,9 @@ interface Candidate {
 /**
  * Which indexes and packs are worth writing anew. Only indexes that the same snapshots refer to are put together, so that
  * no scope grows.
+ * @param canRead without it packs stay as they are; only indexes are put together, from what the catalog knows.
  */
-export function planRepack(catalog: Catalog, live: Liveness): RepackGroup[] {
+export function planRepack(catalog: Catalog, live: Liveness, canRead = true): RepackGroup[] {
   const contentOf = catalog.db
     .prepare<[number], number | null>('SELECT SUM(length) FROM chunks WHERE pack = ?')
     .pluck();
@@ -67,7 +68,8 @@ export function planRepack(catalog: Catalog, live: Liveness): RepackGroup[] {
       if (shared) keep.push(row.hash);
       else candidates.push({ pack: row.hash, kind: row.kind, content: contentOf.get(row.no) ?? 0, live: bytes });
     }
-    const chosen = new Set((['data', 'manifest'] as const).flatMap((kind) => worth(candidates, kind)));
+    const kinds = canRead ? (['data', 'manifest'] as const) : [];
+    const chosen = new Set(kinds.flatMap((kind) => worth(candidates, kind)));
     if (chosen.size === 0 && indexes.length < mergeCount) continue;
     const merge: RepackGroup['merge'] = { data: [], manifest: [] };
     for (const candidate of candidates) {

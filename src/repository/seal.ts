@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { messageLength } from './message-length.js';
-import { keepOwn, readOwn } from './own-objects.js';
+import { keepName, keepOwn, nameOf, readOwn } from './own-objects.js';
 
 /** What a stored object is; part of its encryption context. */
 export type ObjectKind = 'pack' | 'index' | 'snapshot' | 'deletion' | 'pin';
@@ -26,7 +26,7 @@ export interface RsaKey {
   publicKey: string;
   /** PEM, not encrypted. Left out on a host that can't read what it wrote. */
   privateKey?: string;
-  /** A folder that keeps, in plain, the deletion records written without the private key: they have to be read again. */
+  /** A folder that keeps what is to be known of objects written without the private key. */
   own?: string;
 }
 
@@ -123,7 +123,23 @@ export async function sealBytes(
   if (!key) return Buffer.from(plain);
   const stored = await encrypt(key, kind, name, plain);
   if ('publicKey' in key && kind === 'deletion') await keepOwn(key, stored, plain);
+  if ('publicKey' in key && kind !== 'pack') await keepName(key, stored, name);
   return stored;
+}
+
+/**
+ * Checks an object without reading it, where there is the public key alone: its bytes have to be those that were written
+ * under this name.
+ * @throws HoldfastError IntegrityMismatch.
+ */
+export async function checkSealed(key: RepositoryKey, name: string, stored: Uint8Array): Promise<void> {
+  const known = await nameOf(key, stored);
+  if (known === name) return;
+  throw new HoldfastError(
+    'IntegrityMismatch',
+    known === undefined ? `${name} is not what this host wrote` : `${name} was written as another object`,
+    { hint: 'The object is damaged or was changed; only the private key tells more.' },
+  );
 }
 
 async function encrypt(key: RepositoryKey, kind: ObjectKind, name: string, plain: Uint8Array): Promise<Buffer> {

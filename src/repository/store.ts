@@ -3,7 +3,8 @@ import { HoldfastError } from '../errors.js';
 import { type Codec, compress, decompress, detectCodec } from './codec.js';
 import { type KeyFile, keyFileBytes, keyFileLimit, parseKeyFile } from './keys.js';
 import { keyFileName, packName, repositoryPrefix } from './layout.js';
-import { type ObjectKind, openBytes, type RepositoryKey, sealBytes } from './seal.js';
+import { keepName } from './own-objects.js';
+import { canRead, checkSealed, type ObjectKind, openBytes, type RepositoryKey, sealBytes } from './seal.js';
 
 const metaCodec: Codec = { type: 'zstd', level: 3 };
 
@@ -75,15 +76,48 @@ export class Store {
     maxBytes: number,
     signal?: AbortSignal,
   ): Promise<Buffer> {
-    const stored = await this.destination.read(this.key(name), {
-      maxBytes: maxBytes + (maxBytes >> 3) + 65536,
-      signal,
+    const stored = await this.readBytes(name, maxBytes, signal);
+    return this.named(name, async () => {
+      const plain = this.plainOf(await openBytes(key, kind, name, stored), name, maxBytes);
+      // For the time when only the public key is there.
+      if (key !== undefined && 'publicKey' in key && kind !== 'pack') await keepName(key, stored, name);
+      return plain;
     });
+  }
+
+  /**
+   * The stored bytes of an index, root, pin or deletion record, known to be whole, to be passed on as they are. With the public key
+   * alone they are compared with what was written.
+   */
+  async readStored(
+    key: RepositoryKey | undefined,
+    kind: ObjectKind,
+    name: string,
+    maxBytes: number,
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const stored = await this.readBytes(name, maxBytes, signal);
+    return this.named(name, async () => {
+      if (key !== undefined && !canRead(key)) await checkSealed(key, name, stored);
+      else this.plainOf(await openBytes(key, kind, name, stored), name, maxBytes);
+      return stored;
+    });
+  }
+
+  private readBytes(name: string, maxBytes: number, signal?: AbortSignal): Promise<Buffer> {
+    return this.destination.read(this.key(name), { maxBytes: maxBytes + (maxBytes >> 3) + 65536, signal });
+  }
+
+  private plainOf(compressed: Buffer, name: string, maxBytes: number): Buffer {
     const where = `${this.name}: ${this.key(name)}`;
+    if (detectCodec(compressed) !== 'zstd') throw new HoldfastError('IntegrityMismatch', `${where} is not zstd`);
+    return decompress(compressed, maxBytes, where);
+  }
+
+  /** What is wrong with an object names it and the destination. */
+  private async named<T>(name: string, work: () => Promise<T>): Promise<T> {
     try {
-      const compressed = await openBytes(key, kind, name, stored);
-      if (detectCodec(compressed) !== 'zstd') throw new HoldfastError('IntegrityMismatch', `${where} is not zstd`);
-      return decompress(compressed, maxBytes, where);
+      return await work();
     } catch (error) {
       if (error instanceof HoldfastError && !error.message.includes(this.key(name))) {
         throw new HoldfastError(error.code, `${this.name}: ${this.prefix}${error.message}`, {

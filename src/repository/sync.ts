@@ -117,6 +117,7 @@ export function forgetGone(
   const gone: string[] = [];
   for (const row of catalog.snapshots()) {
     if ([...listed.values()].every((objects) => !objects.has(row.name))) {
+      catalog.keepLost(row);
       catalog.dropSnapshot(row.id);
       gone.push(row.id);
     }

@@ -614,7 +614,9 @@ class BackupRun {
         if (pruned.warnings) this.warnings.push(...pruned.warnings);
       } catch (error) {
         if (isCancellation(error)) throw error;
-        this.warnings.push({ code: 'PruneFailed', message: `${target.name}: ${reasonOf(error).message}` });
+        const { message } = reasonOf(error);
+        const named = message.startsWith(`${target.name}: `) ? message : `${target.name}: ${message}`;
+        this.warnings.push({ code: 'PruneFailed', message: named });
       }
     }
   }

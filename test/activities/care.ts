@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as CheckModule from '../../src/activities/check-run.js';
+import type * as CopyModule from '../../src/activities/copy-run.js';
 import type * as OpenModule from '../../src/activities/open-repository.js';
 import type * as PinsModule from '../../src/activities/pins.js';
 import type * as PruneModule from '../../src/activities/prune-run.js';
@@ -51,6 +52,16 @@ export async function check(backups: Backups, change: Partial<CheckInput> = {}):
   } finally {
     steps.checkCleanUp(host, input, run);
   }
+}
+
+/** As the workflow `copy` goes about it. */
+export async function copy(backups: Backups, from: string, to: string): Promise<CopyModule.CopyFinished> {
+  const { copyMissing, finishCopy, planCopy } = await built<typeof CopyModule>('activities/copy-run.js');
+  const { host } = backups;
+  const input = { host: 'web-1', job: 'site', from, to, sig: '' };
+  await planCopy(host, input, signal);
+  const { damaged } = await copyMissing(host, input, `copy/web-1/site/${++runs}`, signal, () => undefined);
+  return finishCopy(host, input, damaged, signal);
 }
 
 /** Pins a snapshot, or takes the pin away. */

@@ -1,10 +1,12 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { packHashOf } from '../../src/repository/layout.js';
+import { choosePacks } from '../../src/activities/check-inspect.js';
+import { Catalog } from '../../src/repository/catalog.js';
+import { packHashOf, packName } from '../../src/repository/layout.js';
 import { Backups, passphrase } from './backups.js';
-import { check } from './care.js';
+import { check, copy, prune } from './care.js';
 
 let backups: Backups;
 beforeEach(async () => {
@@ -107,6 +109,7 @@ describe('check', () => {
       await backups.run();
     }
     const total = [...backups.objects('nas').keys()].filter((name) => packHashOf(name) !== undefined).length;
+    const start = Date.now();
     const read: number[] = [];
     for (let at = 0; at < 4; at++) {
       const { destinations } = await check(backups, { scheduled: true });
@@ -115,8 +118,199 @@ describe('check', () => {
     }
     expect(read[0]).toBeLessThan(total);
     expect(read.reduce((sum, packs) => sum + packs, 0)).toBeGreaterThanOrEqual(total);
-    expect((await check(backups)).destinations[0]?.oldestRead).not.toBeNull();
+    expect(Date.parse((await check(backups)).destinations[0]?.oldestRead ?? '')).toBeGreaterThanOrEqual(start);
+    // A share by hand goes on with what was read longest ago.
+    later(hour);
+    const [half] = (await check(backups, { readData: 50 })).destinations;
+    expect(half?.read.bytes).toBeGreaterThanOrEqual((half?.bytes ?? 0) * 0.4);
+    expect(half?.read.packs).toBeLessThan(total);
+    expect(Date.parse((await check(backups)).destinations[0]?.oldestRead ?? '')).toBeGreaterThan(start);
   });
+});
+
+test('damage is told once, and again when it is another', async () => {
+  backups.configure((config) => {
+    // Nobody listens: what is to be told waits, to be looked at.
+    config.notify = { ops: { type: 'webhook', url: 'http://127.0.0.1:9/' } };
+    const { site } = config.jobs;
+    if (site) site.notify = ['ops'];
+  });
+  backups.write('a', randomBytes(300_000));
+  const { snapshot } = await backups.run();
+  const told = () =>
+    backups.host.outbox
+      .held('ops')
+      .flatMap(({ notification }) => (notification.event === 'damage' ? [notification] : []));
+  await check(backups, { readData: 100 });
+  expect(told()).toEqual([]);
+  const name = largestPack('nas');
+  flip('nas', name);
+  for (let at = 0; at < 2; at++) await check(backups, { readData: 100 });
+  expect(told()).toMatchObject([
+    { severity: 'error', job: 'site', subject: 'site: DAMAGED backups found on nas', repeated: null },
+  ]);
+  const [first] = told();
+  expect(first?.text).toContain(name);
+  expect(first?.text).toContain(snapshot);
+  rmSync(backups.objectPath('nas', backups.snapshotNames('nas')[0] ?? ''));
+  await check(backups, { readData: 100, scheduled: true });
+  expect(told()).toHaveLength(2);
+  expect(await check(backups, { readData: 100, repair: true })).toMatchObject({ status: 'repaired' });
+  flip('nas', name);
+  await check(backups, { readData: 100 });
+  expect(told()).toHaveLength(3);
+});
+
+describe('what is lost at every destination', () => {
+  const lose = (names: string[]): void => {
+    for (const destination of ['nas', 'offsite'])
+      for (const name of names) rmSync(backups.objectPath(destination, name), { force: true });
+  };
+  const packsOf = (kind: 'data' | 'manifest'): string[] => {
+    const catalog = backups.host.catalog('site');
+    return catalog
+      .indexes()
+      .flatMap((index) => catalog.packsOf(index))
+      .flatMap((pack) => (pack.kind === kind ? [`packs/${pack.hash.slice(0, 2)}/${pack.hash}`] : []));
+  };
+
+  test.each(['data', 'manifest'] as const)(
+    'packs of %s: named, stored again by the next run, and given back',
+    async (kind) => {
+      // In the clear the same content would make the same pack again.
+      backups.configure((config) => {
+        config.encryption = { passphrase };
+      });
+      backups.write('same', randomBytes(400_000));
+      const first = await backups.run();
+      later(hour);
+      lose(packsOf(kind));
+      const found = await check(backups);
+      expect(found.findings.map((finding) => [finding.destination, finding.kind, finding.snapshots])).toEqual([
+        ['nas', 'missing', [first.snapshot]],
+        ['offsite', 'missing', [first.snapshot]],
+      ]);
+      if (kind === 'data')
+        expect(found.findings[0]?.files).toMatchObject([{ path: path.join(backups.source, 'same') }]);
+      const second = await backups.run();
+      expect(second).toMatchObject({ status: 'succeeded', mode: 'incremental' });
+      // The newest snapshot is whole, and is not named any more.
+      const still = await check(backups);
+      expect(still.status).toBe('damaged');
+      for (const { snapshots } of still.findings) expect(snapshots).toEqual([first.snapshot]);
+      const repaired = await check(backups, { repair: true });
+      if (kind === 'manifest') {
+        // The list of files was another one, so that only the first snapshot remains lost.
+        expect(repaired.findings.every(({ snapshots }) => snapshots.join() === first.snapshot)).toBe(true);
+        return;
+      }
+      expect(repaired.status).toBe('repaired');
+      expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+      for (const destination of ['nas', 'offsite']) expect(await backups.readBack(destination)).toHaveLength(2);
+    },
+  );
+
+  test('a root is put back from what the catalog knows', async () => {
+    backups.write('a', randomBytes(1000));
+    const { snapshot } = await backups.run();
+    lose(backups.snapshotNames('nas'));
+    const found = await check(backups, { repair: true });
+    expect(found.findings.map((finding) => [finding.kind, finding.snapshots])).toEqual([
+      ['rolledBack', [snapshot]],
+      ['rolledBack', [snapshot]],
+    ]);
+    expect(await check(backups)).toMatchObject({ status: 'clean' });
+    expect(await backups.readBack('offsite')).toHaveLength(1);
+  });
+});
+
+describe('a host that writes what it cannot read', () => {
+  test('checks, repairs, prunes and copies by what it remembers of what it wrote', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 3072 });
+    const pem = {
+      publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+      privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    };
+    const configure = (encryption: { publicKey: string; privateKey?: string }, retention = true): void =>
+      backups.configure((config, folder) => {
+        config.encryption = encryption;
+        config.destinations.third = { type: 'local', path: path.join(folder, 'third') };
+        const { site } = config.jobs;
+        if (site && retention) site.retention = { keepLast: 2 };
+      });
+    configure({ publicKey: pem.publicKey });
+    backups.write('big', randomBytes(600_000));
+    for (const text of ['one', 'two', 'three']) {
+      backups.write('small', text + randomBytes(2000).toString('hex'));
+      expect(await backups.run()).toMatchObject({ status: 'succeeded' });
+      later(hour);
+    }
+    // Each run prunes; by hand there is nothing left.
+    expect(backups.snapshotNames('nas')).toHaveLength(2);
+    expect(await prune(backups)).toMatchObject([
+      { status: 'pruned', removed: 0 },
+      { status: 'pruned', removed: 0 },
+    ]);
+    expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+
+    // Every object of its own is known by its bytes: changed, or under another name, it is found and taken from elsewhere.
+    const [older = '', newer = ''] = backups.snapshotNames('nas');
+    const index = [...backups.objects('nas').keys()].find((name) => name.startsWith('index/')) ?? '';
+    cpSync(backups.objectPath('nas', older), backups.objectPath('nas', newer));
+    flip('nas', index);
+    flip('nas', largestPack('nas'));
+    const found = await check(backups, { readData: 100 });
+    expect(found.findings.map(({ kind, object }) => [kind, object]).sort()).toEqual(
+      [index, newer, largestPack('nas')].map((object) => ['damaged', object]).sort(),
+    );
+    expect(found.findings.find(({ object }) => object === largestPack('nas'))?.snapshots).toHaveLength(2);
+    expect(await check(backups, { readData: 100, repair: true })).toMatchObject({ status: 'repaired' });
+    expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean' });
+
+    configure({ publicKey: pem.publicKey }, false);
+    const lost = largestPack('nas');
+    for (const destination of ['nas', 'offsite']) rmSync(backups.objectPath(destination, lost));
+    expect(await check(backups)).toMatchObject({ status: 'damaged' });
+    expect(await backups.run()).toMatchObject({ status: 'succeeded' });
+    expect(await check(backups, { repair: true })).toMatchObject({ status: 'repaired' });
+
+    expect(await copy(backups, 'nas', 'third')).toMatchObject({ lacking: 0, damaged: [] });
+    expect(backups.snapshotNames('third')).toEqual(backups.snapshotNames('nas'));
+
+    // Who has the private key finds everything as it should be.
+    configure(pem);
+    expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+    backups.host.catalog('site').clearForRebuild();
+    expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+  });
+});
+
+test('of many packs each is read once in the time given, or a tenth of that early, also when runs are missed', () => {
+  const catalog = new Catalog(path.join(backups.folder, 'many.db'));
+  const objects = new Map(
+    Array.from({ length: 300 }, (_, at) => [packName(at.toString(16).padStart(64, '0')), 1000 + at] as const),
+  );
+  const withinMs = 10 * 24 * hour;
+  const start = Date.now();
+  const readAt = new Map<string, number[]>();
+  // Four times ten days; every seventh day the machine is off.
+  for (let day = 0; day < 40; day++) {
+    if (day % 7 === 6) continue;
+    const now = start + day * 24 * hour;
+    const chosen = choosePacks(catalog, 'nas', objects, { withinMs }, now);
+    catalog.setVerified('nas', chosen, now);
+    catalog.set('checked:nas', String(now));
+    for (const pack of chosen) readAt.set(pack, [...(readAt.get(pack) ?? []), now]);
+  }
+  catalog.close();
+  expect(readAt.size).toBe(objects.size);
+  for (const times of readAt.values()) {
+    const gaps = [...times, start + 39 * 24 * hour].map((time, at) => time - (times[at - 1] ?? start));
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(withinMs);
+    expect(times.length).toBeLessThanOrEqual(5);
+  }
+  const reads = [...readAt.values()].reduce((sum, times) => sum + times.length, 0);
+  expect(reads / objects.size).toBeLessThan(4.8);
 });
 
 describe('a repository put back to an older state', () => {

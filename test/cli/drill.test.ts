@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.js';
+import type { ScheduleInfo } from '../../src/control/schedules.js';
 import type { DrillReport } from '../../src/workflows/drill-types.js';
 import { TestHost } from '../support/cli.js';
 
@@ -16,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => host?.remove());
 
 const shop = () => host.path('shop.db');
-const configure = (drill: Partial<Drill>) =>
+const configure = (drill?: Partial<Drill>) =>
   host.configure({
     destinations: { nas: { type: 'local', path: host.path('nas') } },
     jobs: {
@@ -26,7 +28,7 @@ const configure = (drill: Partial<Drill>) =>
           { type: 'sqlite', path: shop(), name: 'shop' },
         ],
         destinations: ['nas'],
-        drill: { every: '7d', ...drill },
+        ...(drill === undefined ? {} : { drill: { every: '7d', ...drill } }),
       },
     },
   });
@@ -82,6 +84,23 @@ test('a drill restores, compares, asks and clears up; what is wrong fails it by 
   expect(existsSync(place)).toBe(false);
   expect(left()).toEqual([]);
 
+  // Its schedule does the same, is listed, and goes when the config drops it.
+  const listed = async () =>
+    (await host.json<ScheduleInfo[]>(['schedule', 'list'])).filter(({ kind }) => kind === 'drill');
+  expect(await listed()).toMatchObject([{ job: 'site', paused: false }]);
+  const server = JSON.parse(readFileSync(join(host.state, 'run', 'server.json'), 'utf8')) as { address: string };
+  const connection = await Connection.connect({ address: server.address });
+  const schedule = new Client({ connection }).schedule.getHandle((await listed())[0]?.id ?? '');
+  await schedule.trigger();
+  const reports = () => host.json<DrillReport[]>(['drills', 'list', 'site']);
+  await expect.poll(async () => (await reports()).length, { timeout: 60_000, interval: 500 }).toBe(2);
+  const [byItself] = await reports();
+  expect(byItself).toMatchObject({ status: 'passed', scheduled: true });
+  await schedule.pause('for now');
+  await host.json(['schedule', 'apply']);
+  expect(await listed()).toMatchObject([{ paused: true, note: 'for now' }]);
+  await connection.close();
+
   await configure({
     databases: 'scratch',
     assert: [
@@ -117,13 +136,16 @@ test('a drill restores, compares, asks and clears up; what is wrong fails it by 
   expect(left()).toEqual([]);
 
   const list = await host.json<DrillReport[]>(['drills', 'list', 'site']);
-  expect(list.map(({ drill }) => drill)).toEqual([damaged.drill, bad.drill, good.drill]);
+  expect(list.map(({ drill }) => drill)).toEqual([damaged.drill, bad.drill, byItself?.drill, good.drill]);
   expect(await host.json(['drills', 'show', bad.drill])).toEqual(bad);
   expect((await host.run(['drills', 'list'])).stdout).toContain('passed');
   expect((await host.run(['drills', 'show', 'drill/none'])).code).not.toBe(0);
   expect((await host.run(['drill', 'site', '--sample', '0'])).code).toBe(2);
   const unknown = await host.json<DrillReport>(['drill', 'site', '--snapshot', 'abcdef'], [1]);
   expect(unknown).toMatchObject({ snapshot: null, problems: [{ code: 'SnapshotUnknown' }] });
+  await configure();
+  await host.json(['schedule', 'apply', '--prune']);
+  expect(await listed()).toEqual([]);
   await up.kill('SIGTERM');
 });
 

@@ -17,9 +17,11 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExportDocument } from '../../src/workflows/export-types.js';
 import { TestHost } from '../support/cli.js';
+import { mountTmpfs } from '../support/mounts.js';
 
 let host: TestHost;
 const longName = `${'long '.repeat(40)}name.txt`;
@@ -54,11 +56,17 @@ beforeAll(async () => {
   utimesSync(join(source, 'empty folder'), 1_600_000_000, 1_600_000_000);
   await host.configure({
     destinations: { nas: { type: 'local', path: host.path('nas') } },
-    jobs: { site: { sources: [{ type: 'files', paths: [source] }], destinations: ['nas'] } },
+    jobs: {
+      site: { sources: [{ type: 'files', paths: [source] }], destinations: ['nas'] },
+      data: { sources: [{ type: 'sqlite', name: 'shop', path: host.path('shop.db') }], destinations: ['nas'] },
+    },
   });
+  const shop = new Database(host.path('shop.db'));
+  shop.exec("CREATE TABLE t (x TEXT); INSERT INTO t VALUES ('one')");
+  shop.close();
   // One server for all commands.
   await host.up();
-  await host.json(['backup', 'site']);
+  await host.json(['backup', 'site', 'data']);
 });
 afterAll(() => host?.remove());
 
@@ -190,6 +198,31 @@ test('a file that is there is kept, unless it is to be replaced', async () => {
   expect([unknown.code, existsSync(host.path('unknown.zip')), existsSync(host.path('unknown.zip.partial'))]).toEqual([
     ...[1, false, false],
   ]);
+});
+
+test('databases come as the files that they were dumped to', async () => {
+  await host.json(['export', 'data', '--format', 'tar.gz', '-o', host.path('data.tar.gz')]);
+  const folder = host.path('out-data');
+  mkdirSync(folder);
+  execFileSync('tar', ['-xzf', host.path('data.tar.gz'), '-C', folder]);
+  const shop = new Database(folder + host.path('shop.db'), { readonly: true });
+  expect(shop.prepare('SELECT x FROM t').pluck().all()).toEqual(['one']);
+  shop.close();
+  expect(readdirSync(join(folder, '.holdfast'))).toEqual(['shop']);
+});
+
+test('a full disk is told, and nothing is left there', async () => {
+  const disk = await mountTmpfs(host.path('small'), '64k');
+  try {
+    const { error } = await host.json<{ error: { code: string; message: string } }>(
+      ['export', 'site', '-o', join(disk.path, 'site.zip')],
+      [1],
+    );
+    expect(error).toMatchObject({ code: 'TargetFull', message: expect.stringContaining('site.zip') });
+    expect(readdirSync(disk.path)).toEqual([]);
+  } finally {
+    await disk.remove();
+  }
 });
 
 test('an interrupted export leaves nothing', async () => {

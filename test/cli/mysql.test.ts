@@ -1,6 +1,8 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
+import { restorer, runPython } from '../docs/python.js';
 import { plainDump } from '../sources/mysql/rig.js';
 import { TestHost } from '../support/cli.js';
 import { type MariaDb, startMariaDb } from '../support/mariadb.js';
@@ -48,6 +50,18 @@ test('a database is backed up and restored under another name', async () => {
   const restore = await host.json<object>(['restore', 'data', '--database', 'shop', '--into', 'copy', '--create']);
   expect(restore).toMatchObject({ status: 'succeeded', database: { into: 'copy', tables: 1, rows: 20_000 } });
   expect(plainDump(server, 'copy')).toBe(plainDump(server, 'shop'));
+  // The program that knows only the format gives the same dump, which any client can load.
+  const secret = host.path('passphrase');
+  writeFileSync(secret, 'correct horse battery staple', { mode: 0o600 });
+  await runPython(restorer, [host.path('nas', 'fault-host', 'data'), host.path('python'), secret]);
+  const dumps = readdirSync(host.path('python'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.sql$/.test(name),
+  );
+  expect(dumps.length).toBeGreaterThan(0);
+  server.sql('CREATE DATABASE by_hand');
+  const text = dumps.map((name) => readFileSync(join(host.path('python'), name), 'utf8')).join('\n');
+  server.sql(`USE by_hand;\n${text}`);
+  expect(plainDump(server, 'by_hand')).toBe(plainDump(server, 'shop'));
   const url = `mysql://root@localhost/elsewhere?socket=${encodeURIComponent(server.socket)}`;
   const to = ['restore', 'data', '--database', 'shop', '--target-url', url, '--create'];
   expect(await host.json<object>(to)).toMatchObject({ database: { into: 'elsewhere' } });

@@ -349,7 +349,7 @@ describe('refused', () => {
     [
       'a bad event',
       hook({ on: ['sucess'] }),
-      `notify.hook.on[0]: expected 'success', 'failure', 'warning', 'recovery', 'start', 'missed', 'anomaly', 'drill', 'auth' or 'digest', found "sucess"; did you mean 'success'?`,
+      `notify.hook.on[0]: expected 'success', 'failure', 'warning', 'recovery', 'start', 'missed', 'anomaly', 'drill', 'damage', 'auth' or 'digest', found "sucess"; did you mean 'success'?`,
     ],
     ['a header with a line break', hook({ headers: { A: 'x\r\nB: y' } }), 'notify.hook.headers.A: must be one line'],
     [

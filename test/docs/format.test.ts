@@ -17,6 +17,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join, resolve } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { setTimes } from '../../src/platform/times.js';
 import { listXattrs, setXattr } from '../../src/platform/xattrs.js';
@@ -86,11 +87,20 @@ function describe(folder: string): string[] {
 
 const destination = (): string => host.path('destination');
 const repository = (job: string): string => join(destination(), 'fault-host', job);
-const source = (): { type: 'files'; name: string; paths: string[] } => ({
-  type: 'files',
-  name: 'tree',
-  paths: [host.source],
-});
+const sources = () => [
+  { type: 'files' as const, name: 'tree', paths: [host.source] },
+  { type: 'sqlite' as const, name: 'app', path: host.path('app.db') },
+];
+const words = ['one', 'two'];
+
+function makeDatabase(): void {
+  const database = new Database(host.path('app.db'));
+  // What is written stands in the log beside the file.
+  database.pragma('journal_mode = WAL');
+  database.exec('CREATE TABLE t (word TEXT)');
+  for (const word of words) database.prepare('INSERT INTO t VALUES (?)').run(word);
+  database.close();
+}
 
 async function backup(...jobs: string[]): Promise<void> {
   const said = await host.json<RunDocument | RunDocument[]>(['backup', ...jobs]);
@@ -101,18 +111,22 @@ async function backup(...jobs: string[]): Promise<void> {
 async function restored(job: string, ...secret: string[]): Promise<string[]> {
   const target = host.path(`out-${job}`);
   await runPython(restorer, [repository(job), target, ...secret]);
+  const database = new Database(target + host.path('app.db'), { readonly: true });
+  expect(database.prepare('SELECT word FROM t').pluck().all()).toEqual(words);
+  database.close();
   return describe(target + host.source);
 }
 
 test('an encrypted repository of two snapshots is restored by the Python program that follows docs/format.md', async () => {
   makeTree(host.source, new Random(3), { small: 300, big: 2 });
   makeOddities(host.source);
+  makeDatabase();
   const secret = host.path('passphrase');
   writeFileSync(secret, `${passphrase}\n`);
   await host.configure({
     encryption: { passphrase: `\${file:${secret}}` },
     destinations: { disk: { type: 'local', path: destination() } },
-    jobs: { secret: { sources: [source()], destinations: ['disk'] } },
+    jobs: { secret: { sources: sources(), destinations: ['disk'] } },
   });
   await backup('secret');
   const changed = join(host.source, 'big-0');
@@ -161,14 +175,14 @@ test('so it is with the recovery sheet in place of the passphrase, and with an R
     state: host.path('rsa-state'),
     encryption: { publicKey: `\${file:${host.path('pair.pub')}}` },
     destinations: { disk: { type: 'local', path: destination() } },
-    jobs: { rsa: { sources: [source()], destinations: ['disk'] } },
+    jobs: { rsa: { sources: sources(), destinations: ['disk'] } },
   });
   await backup('rsa');
   expect(await restored('rsa', host.path('pair'), host.path('passphrase'))).toEqual(describe(host.source));
 });
 
 test('repositories in the clear, compressed with gzip or not at all, are restored by it too', async () => {
-  const base = { sources: [source()], destinations: ['disk'] };
+  const base = { sources: sources(), destinations: ['disk'] };
   await host.configure({
     encryption: undefined,
     state: host.path('clear-state'),

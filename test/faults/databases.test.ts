@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Check } from '../../src/control/doctor.js';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
+import { restorer, runPython } from '../docs/python.js';
 import { TestHost } from '../support/cli.js';
 import { PostgresServer } from '../support/postgres.js';
 
@@ -70,6 +72,13 @@ test('databases are stored, restored as files, and restored into servers, with t
   const app = new Database(path.join(to, host.path('app.db')), { readonly: true });
   expect(app.prepare('SELECT x FROM t').pluck().all()).toEqual(['one', 'two']);
   app.close();
+
+  // The program that knows only the format gives the same: dumps of PostgreSQL, and SQLite files.
+  const secret = host.path('passphrase');
+  writeFileSync(secret, 'correct horse battery staple', { mode: 0o600 });
+  await runPython(restorer, [host.path('nas', 'fault-host', 'site'), host.path('python'), secret]);
+  for (const part of ['.holdfast', host.path('app.db')])
+    execFileSync('diff', ['-r', path.join(to, part), path.join(host.path('python'), part)]);
 
   const document = await host.json<RestoreDocument>([
     ...[

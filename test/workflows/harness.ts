@@ -246,9 +246,11 @@ export class Harness {
     this.controlling = this.control.run();
   }
 
-  /** Takes a host's work with these activities for as long as `work` takes. */
-  async serve<T>(own: string, activities: Mocks, work: () => Promise<T>): Promise<T> {
-    const common = { connection: this.native, identity: 'worker', shutdownGraceTime: '1s' };
+  /** Takes a host's work with these activities for as long as `work` takes; on request workflows on its queue, too. */
+  async serve<T>(own: string, activities: object, work: () => Promise<T>, workflows = false): Promise<T> {
+    const { workflowBundle } = this;
+    const bundled = workflows ? { workflowBundle } : {};
+    const common = { connection: this.native, identity: 'worker', shutdownGraceTime: '1s', ...bundled };
     const worker = await Worker.create({ ...common, activities, taskQueue: hostQueue(own) });
     const running = worker.run();
     try {

@@ -36,12 +36,17 @@ describe('saved histories', () => {
     expect(names).toEqual(
       expect.arrayContaining([
         'cancel',
+        'check',
         'continue-as-new-first',
         'continue-as-new-second',
+        'copy',
         'databases',
         'deliver',
+        'drill',
+        'export',
         'partial',
         'pause',
+        'prune',
         'restart',
         'retry',
         'start-told',

@@ -8,6 +8,7 @@ import { type Entry, entryLine, entryPath, entryPathBytes, parseEntry } from '..
 import { readLines } from '../../repository/lines.js';
 import { type ManifestChunk, ManifestChunker } from '../../repository/manifest.js';
 import { type ChunkPlace, type PackBuilder, packTarget } from '../../repository/pack-writer.js';
+import { refsOf } from '../../repository/refs.js';
 import type { ManifestPart } from '../../repository/root.js';
 import { Scope } from '../../repository/scope.js';
 import { threadCatalog } from './catalogs.js';
@@ -37,6 +38,8 @@ export interface MergeTask {
   ownIndex: string;
   /** What was read lies in an archive, and not in packs of this run: see `OwnChunks`. */
   archive?: boolean;
+  /** Note in the catalog which chunks each manifest chunk names: nobody here can read that again. */
+  noteRefs?: boolean;
 }
 
 export interface MergeResult {
@@ -88,7 +91,7 @@ class Merge {
 
   constructor(
     private readonly task: MergeTask,
-    catalog: Catalog,
+    private readonly catalog: Catalog,
   ) {
     this.meter = new Meter(task.channel);
     this.scope = new Scope(catalog, task.indexes, task.ownIndex, true);
@@ -220,6 +223,8 @@ class Merge {
         ? { chunk: chunk.id, path: entry.path ?? '' }
         : { chunk: chunk.id, path64: entry.path64 },
     );
+    if (this.task.noteRefs && this.catalog.refs(chunk.id) === undefined)
+      this.catalog.putRefs(chunk.id, refsOf(chunk.content));
     if (this.written.has(chunk.id)) return;
     const packs = this.scope.packs(chunk.id);
     if (packs.length > 0) {

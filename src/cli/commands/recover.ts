@@ -53,7 +53,7 @@ async function run(context: Context, url: string, options: Options): Promise<voi
   const file = absolute(context.options.config ?? 'holdfast.yaml');
   if (existsSync(file)) throw exists(file);
   const state = options.state === undefined ? undefined : absolute(options.state);
-  const { destination, repositories } = await look(url, options);
+  const { destination, written, repositories, typed } = await look(url, options, dirname(file));
   const chosen = await chooseHost(repositories);
   const { secrets, encryption, newPassphrase } = await askSecrets(context, options, chosen, dirname(file));
 
@@ -64,8 +64,10 @@ async function run(context: Context, url: string, options: Options): Promise<voi
     import('../../config/default-log.js'),
   ]);
   const log = await openLog({ log: defaultLog(state ?? defaultStateFolder()) }, { stderr: 'warn' });
-  const recovery = await recover({ destination, repositories: chosen, secrets, state, encryption, file, log });
-  if (newPassphrase !== undefined) await writeNew(newPassphrase.file, `${newPassphrase.text}\n`);
+  const parts = { destination, written, repositories: chosen, secrets, state, encryption, file };
+  const recovery = await recover({ ...parts, log });
+  const kept = [...typed, ...(newPassphrase === undefined ? [] : [newPassphrase])];
+  for (const secret of kept) await writeNew(secret.file, `${secret.text}\n`);
   await writeNew(file, recovery.config.text);
 
   const restored = options.to === undefined ? [] : await restoreAll(context, recovery, absolute(options.to), log);
@@ -77,30 +79,87 @@ async function run(context: Context, url: string, options: Options): Promise<voi
   for (const { status } of restored) context.exit(exitCodeOfRun(status));
 }
 
+/** A secret that was typed, and the file beside the config that keeps it. */
+interface TypedSecret {
+  file: string;
+  text: string;
+}
+
+interface Place {
+  destination: DestinationConfig;
+  /** The same, as the config is to say it: with references in place of what was typed. */
+  written: DestinationConfig;
+  repositories: FoundRepository[];
+  typed: TypedSecret[];
+}
+
 /** Opens the place; where it wants secrets that the URL doesn't have, they are asked for. */
-async function look(
-  url: string,
-  { host, job }: Options,
-): Promise<{ destination: DestinationConfig; repositories: FoundRepository[] }> {
+async function look(url: string, { host, job }: Options, folder: string): Promise<Place> {
   const { findRepositories } = await import('../../control/recover.js');
   const only = { host, jobs: job };
   try {
     const destination = destinationOfUrl(url);
-    return { destination, repositories: await findRepositories(destination, only) };
+    return { destination, written: destination, repositories: await findRepositories(destination, only), typed: [] };
   } catch (error) {
     const keys = secretKeysOfUrl(url);
     const wanting =
       error instanceof HoldfastError && ['AuthDenied', 'SecretMissing', 'UsageInvalid'].includes(error.code);
     if (!wanting || keys.length === 0 || !canAsk()) throw error;
-    const secrets: Record<string, string> = {};
-    for (const key of keys) {
-      const typed = await askSecret(`${key} (Enter: none): `).catch(() => '');
-      if (typed !== '') secrets[key] = typed.replaceAll('${', '$${');
-    }
-    if (Object.keys(secrets).length === 0) throw error;
-    const destination = destinationOfUrl(url, secrets);
-    return { destination, repositories: await findRepositories(destination, only) };
+    process.stderr.write(`${error.message}\n`);
+    const { values, references, typed } = await askKeys(keys, folder);
+    if (Object.keys(values).length === 0) throw error;
+    const destination = destinationOfUrl(url, values);
+    const written = destinationOfUrl(url, references);
+    return { destination, written, repositories: await findRepositories(destination, only), typed };
   }
+}
+
+/** Secrets that nobody types: their file is asked for, and stays where it is. */
+const inFiles = new Set(['privateKey', 'credentials']);
+
+/** Asks for a destination's secrets. What is typed is to be kept in files of its own, which the config refers to. */
+async function askKeys(
+  keys: readonly string[],
+  folder: string,
+): Promise<{ values: Record<string, string>; references: Record<string, string>; typed: TypedSecret[] }> {
+  const { expandHome } = await import('../../config/paths.js');
+  const values: Record<string, string> = {};
+  const references: Record<string, string> = {};
+  const typed: TypedSecret[] = [];
+  for (const key of keys) {
+    if (key === 'passphrase' && values.privateKey === undefined) continue;
+    if (inFiles.has(key)) {
+      const name = await optional(askLine(`${key}: the file that holds it (Enter: none): `));
+      if (name === undefined) continue;
+      values[key] = references[key] = `\${file:${resolve(expandHome(name))}}`;
+      continue;
+    }
+    const of = key === 'passphrase' ? ' of the private key' : '';
+    const text = await optional(askSecret(`${key}${of} (Enter: none): `));
+    if (text === undefined) continue;
+    const file = join(folder, `destination-${key}`);
+    if (await isNew(file, text)) typed.push({ file, text });
+    values[key] = text.replaceAll('${', '$${');
+    references[key] = `\${file:${file}}`;
+  }
+  return { values, references, typed };
+}
+
+/** What was typed, or undefined for nothing. */
+async function optional(asked: Promise<string>): Promise<string | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'UsageInvalid') return undefined;
+    throw error;
+  }
+}
+
+/** Whether the file is still to be written with this secret; @throws HoldfastError UsageInvalid where another one is in it. */
+async function isNew(file: string, text: string): Promise<boolean> {
+  if (!existsSync(file)) return true;
+  if ((await readFile(file, 'utf8')).replace(/(?:\r?\n)+$/, '') !== text) throw exists(file);
+  return false;
 }
 
 async function chooseHost(found: readonly FoundRepository[]): Promise<FoundRepository[]> {
@@ -122,7 +181,7 @@ interface Answers {
   /** What the new config says. */
   encryption: Config['encryption'];
   /** A passphrase file to write beside the config. */
-  newPassphrase?: { file: string; text: string };
+  newPassphrase?: TypedSecret;
 }
 
 async function askSecrets(
@@ -159,15 +218,13 @@ async function askSecrets(
     passphrase = `\${env:${variable}}`;
   } else {
     const kept = join(folder, 'passphrase');
-    const present = existsSync(kept) ? (await readFile(kept, 'utf8')).replace(/(?:\r?\n)+$/, '') : undefined;
     const typed =
       fromFile === '-'
         ? readSecret('-')
         : sheet === undefined
           ? await askSecret('Passphrase: ')
           : await askNewSecret('New passphrase');
-    if (present !== undefined && present !== typed) throw exists(kept);
-    if (present === undefined) answers.newPassphrase = { file: kept, text: typed };
+    if (await isNew(kept, typed)) answers.newPassphrase = { file: kept, text: typed };
     secrets.passphrase = typed;
     passphrase = `\${file:${kept}}`;
   }
@@ -214,12 +271,15 @@ function textOf(file: string, { jobs, config }: Recovery): string[] {
       return `  ${job}: ${plural(snapshots, 'snapshot')}${latest === null ? '' : `, the latest of ${latest.time}`}`;
     }),
     ...(placeholders.length === 0 ? [] : ['', 'Secrets that the config needs:']),
-    ...placeholders.map(({ key, reference, was }) => `  ${key}: ${reference}${was === null ? '' : ` (was ${was})`}`),
+    ...placeholders.map(({ key, reference, was }) => `  ${key}: ${reference}${noteOf(reference, was)}`),
     '',
     'Look the config over; then `holdfast restore JOB --to DIR`. To go on backing up from this machine:',
     '`holdfast backup JOB --take-over`, once the lost one is gone for good.',
   ];
 }
+
+const noteOf = (reference: string, was: string | null): string =>
+  was === null ? '' : was === reference ? ' (not on this machine)' : ` (was ${was})`;
 
 async function writeNew(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true });

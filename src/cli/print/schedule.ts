@@ -1,4 +1,5 @@
 import type { ScheduleChange, ScheduleInfo } from '../../control/schedules.js';
+import { kindOf } from '../../control/schedules.js';
 import { localTime } from './format.js';
 import { table } from './table.js';
 
@@ -8,8 +9,8 @@ const signs: Readonly<Record<ScheduleChange['action'], string>> = { create: '+',
 export function changesText(changes: readonly ScheduleChange[]): string {
   if (changes.length === 0) return 'no job has a schedule';
   return changes
-    .flatMap(({ action, job, changes: fields, orphan }) => [
-      `${signs[action]} ${job}${orphan ? ' (not in the config any more)' : action === 'keep' ? ' (unchanged)' : ''}`,
+    .flatMap(({ action, id, job, changes: fields, orphan }) => [
+      `${signs[action]} ${job}${kindOf(id) === 'backup' ? '' : `, ${kindOf(id)}`}${orphan ? ' (not in the config any more)' : action === 'keep' ? ' (unchanged)' : ''}`,
       ...fields.map(({ field, from, to }) => {
         if (action === 'update') return `    ${field}: ${from || '(none)'} -> ${to || '(none)'}`;
         return `    ${field}: ${action === 'delete' ? from : to}`;
@@ -23,6 +24,7 @@ export function schedulesTable(schedules: readonly ScheduleInfo[]): string {
     schedules,
     [
       { title: 'JOB', value: (row) => row.job },
+      { title: 'WHAT', value: (row) => row.kind },
       { title: 'SCHEDULE', value: (row) => row.schedule },
       { title: 'STATE', value: (row) => (row.paused ? 'paused' : row.running.length > 0 ? 'running' : 'waiting') },
       { title: 'NEXT', value: (row) => localTime(row.nextRuns[0]) },
