@@ -99,7 +99,9 @@ export async function inspect(
   for (const [pack, needs] of lost) {
     const isStored = catalog.holders(catalog.objectOf(pack)).length > 0;
     const said = needs.find(({ message }) => message !== undefined)?.message;
-    const message = isStored ? (said ?? 'is damaged') : `${catalog.objectOf(pack)} is missing, and no other destination has it`;
+    const message = isStored
+      ? (said ?? 'is damaged')
+      : `${catalog.objectOf(pack)} is missing, and no other destination has it`;
     add(isStored ? 'damaged' : 'missing', catalog.objectOf(pack), `${name}: ${message}`, summaryOf(needs));
   }
   const [first] = nowhere;

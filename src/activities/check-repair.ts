@@ -245,7 +245,8 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   };
   const again = new Map([...wanted].flatMap((id) => elsewhere(catalog, listed, id)));
   for (const other of new Set(again.values())) {
-    if (catalog.holders(catalog.objectOf(other)).includes(store.name) || (await copyPack(bench, store, other))) continue;
+    if (catalog.holders(catalog.objectOf(other)).includes(store.name) || (await copyPack(bench, store, other)))
+      continue;
     for (const [id, holder] of again) if (holder === other) again.delete(id);
   }
   const found = new Set(again.keys());
