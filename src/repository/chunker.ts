@@ -18,26 +18,51 @@ const gear = gearTable();
 
 // Normalised chunking (FastCDC, Xia et al., USENIX ATC 2016): a stricter mask before the average, a looser one after.
 // The gear shifts left, so the top bits hold the widest window.
-const strict = topBits(22);
-const loose = topBits(18);
 function topBits(count: number): number {
   return (0xffffffff << (32 - count)) >>> 0;
 }
 
+/** How long chunks are, bytes, and the masks below and above the average. */
+export interface CutSizes {
+  min: number;
+  average: number;
+  max: number;
+  strict: number;
+  loose: number;
+}
+
+export const fileCuts: CutSizes = {
+  min: minChunk,
+  average: averageChunk,
+  max: maxChunk,
+  strict: topBits(22),
+  loose: topBits(18),
+};
+
+/** For dumps, of which a few rows are new each night: every place that changed costs a chunk or two. */
+export const dumpCuts: CutSizes = {
+  min: minChunk / 4,
+  average: averageChunk / 4,
+  max: maxChunk / 4,
+  strict: topBits(20),
+  loose: topBits(16),
+};
+
 /**
  * The length of the first chunk of `data[start, end)`. `final` says that the data ends at `end`.
- * Returns 0 when more data is needed to decide (never when `final` or when `maxChunk` bytes are there).
+ * Returns 0 when more data is needed to decide (never when `final` or when `sizes.max` bytes are there).
  */
-export function cutPoint(data: Uint8Array, start: number, end: number, final: boolean): number {
+export function cutPoint(data: Uint8Array, start: number, end: number, final: boolean, sizes = fileCuts): number {
+  const { min, average, max, strict, loose } = sizes;
   const available = end - start;
-  if (available <= minChunk) return final ? available : 0;
-  if (!final && available < maxChunk) return 0;
-  const limit = start + Math.min(available, maxChunk);
-  const middle = Math.min(start + averageChunk, limit);
+  if (available <= min) return final ? available : 0;
+  if (!final && available < max) return 0;
+  const limit = start + Math.min(available, max);
+  const middle = Math.min(start + average, limit);
   // 32 bits of gear hash forget a byte after 32 shifts: begin that far before the earliest cut.
-  let position = start + minChunk - 32;
+  let position = start + min - 32;
   let hash = 0;
-  const warm = start + minChunk;
+  const warm = start + min;
   for (; position < warm; position++) hash = ((hash << 1) + gear[data[position]!]!) | 0;
   for (; position < middle; position++) {
     hash = ((hash << 1) + gear[data[position]!]!) | 0;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { averageChunk, cutPoint, maxChunk, minChunk } from '../../src/repository/chunker.js';
+import { cutPoint, dumpCuts, fileCuts, maxChunk, minChunk } from '../../src/repository/chunker.js';
 import { chunkId } from '../../src/repository/pack-writer.js';
 
 /** Reproducible noise; SHA-independent and fast. */
@@ -16,10 +16,10 @@ function noise(bytes: number, seed: number): Buffer {
   return data;
 }
 
-function lengths(data: Buffer): number[] {
+function lengths(data: Buffer, sizes = fileCuts): number[] {
   const cuts: number[] = [];
   for (let at = 0; at < data.length; ) {
-    const length = cutPoint(data, at, data.length, true);
+    const length = cutPoint(data, at, data.length, true, sizes);
     cuts.push(length);
     at += length;
   }
@@ -44,26 +44,37 @@ function lengthsInPieces(data: Buffer, window: number, steps: number[]): number[
   return cuts;
 }
 
-const ids = (data: Buffer): string[] => {
+const ids = (data: Buffer, sizes = fileCuts): string[] => {
   let at = 0;
-  return lengths(data).map((length) => {
+  return lengths(data, sizes).map((length) => {
     at += length;
     return chunkId(data.subarray(at - length, at));
   });
 };
 
 describe('cutPoint', () => {
-  test('covers the data with chunks between the bounds, about the average in the middle', () => {
+  test.each([
+    ['files', fileCuts],
+    ['dumps', dumpCuts],
+  ])('covers the data of %s with chunks between the bounds, about the average in the middle', (_, sizes) => {
     const data = noise(48 << 20, 7);
-    const cuts = lengths(data);
+    const cuts = lengths(data, sizes);
     expect(cuts.reduce((sum, length) => sum + length, 0)).toBe(data.length);
     for (const length of cuts.slice(0, -1)) {
-      expect(length).toBeGreaterThan(minChunk);
-      expect(length).toBeLessThanOrEqual(maxChunk);
+      expect(length).toBeGreaterThan(sizes.min);
+      expect(length).toBeLessThanOrEqual(sizes.max);
     }
     const mean = data.length / cuts.length;
-    expect(mean).toBeGreaterThan(averageChunk / 2);
-    expect(mean).toBeLessThan(averageChunk * 2);
+    expect(mean).toBeGreaterThan(sizes.average / 2);
+    expect(mean).toBeLessThan(sizes.average * 2);
+  });
+
+  test('a few rows changed in the middle of a dump cost a few chunks', () => {
+    const data = noise(24 << 20, 11);
+    const at = 9_000_000;
+    const changed = Buffer.concat([data.subarray(0, at), noise(5000, 12), data.subarray(at + 3000)]);
+    const before = new Set(ids(data, dumpCuts));
+    expect(ids(changed, dumpCuts).filter((id) => !before.has(id)).length).toBeLessThanOrEqual(3);
   });
 
   test('the same bytes are always cut at the same places, a fixed list for format 1', () => {

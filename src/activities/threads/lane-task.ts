@@ -4,7 +4,7 @@ import { accounts } from '../../platform/accounts.js';
 import { bootId } from '../../platform/boot.js';
 import { dataSegments } from '../../platform/sparse.js';
 import { listXattrs } from '../../platform/xattrs.js';
-import { cutPoint, maxChunk, wholeFileLimit } from '../../repository/chunker.js';
+import { type CutSizes, cutPoint, dumpCuts, fileCuts, maxChunk, wholeFileLimit } from '../../repository/chunker.js';
 import type { Codec } from '../../repository/codec.js';
 import {
   type Entry,
@@ -74,6 +74,7 @@ class Lane {
   private readonly pack: PackBuilder;
   private readonly buffer: Buffer;
   private readonly target: number;
+  private readonly cuts: CutSizes;
   private readonly seen = new Set<string>();
   private readonly result: LaneResult = {
     boot: bootId(),
@@ -92,6 +93,7 @@ class Lane {
     readBuffer ??= Buffer.allocUnsafeSlow(window);
     this.buffer = readBuffer;
     this.pack = sharedPack(task.generation);
+    this.cuts = task.base ? dumpCuts : fileCuts;
     // Even packs: 70 MiB become two of 35, not two of 32 and a crumb.
     this.target = task.bytes / Math.max(1, Math.round(task.bytes / packTarget));
   }
@@ -271,7 +273,7 @@ class Lane {
         if (got < want) end = next;
       }
       if (at === filled) return next - start;
-      const length = cutPoint(this.buffer, at, filled, next >= end);
+      const length = cutPoint(this.buffer, at, filled, next >= end, this.cuts);
       chunks.push(this.chunk(this.buffer.subarray(at, at + length)));
       at += length;
     }
