@@ -64,11 +64,12 @@ const secrets = {
   sshKey: 'PLANTED-private-key-of-ssh',
   sshKeyPassphrase: 'PLANTED-passphrase-of-the-ssh-key',
 };
-/** What this run has no use for: the embedded server asks for no key, no metrics are served, no repository is for an RSA key. */
+/** What this run has no use for: the embedded server asks for no key, no metrics are served, no repository is for an RSA key, no archive is made. */
 const elsewhere = {
   'temporal.apiKey': 'PLANTED-key-of-temporal-cloud',
   'encryption.privateKey': 'PLANTED-private-key-of-repositories',
   'metrics.token': 'PLANTED-token-of-scrapers',
+  'jobs.*.archive.password': 'PLANTED-password-of-archives',
 };
 const forms = Object.values(secrets).flatMap((secret) => [
   secret,
