@@ -437,8 +437,8 @@ test('an error met with a secret in it leaves without it', async () => {
   const { asFailure } = await built<{ asFailure: (error: unknown) => Error }>('activities/failures.js');
   const { resolveSecrets } = await built<typeof SecretsModule>('config/secrets.js');
   for (const [field, value] of Object.entries(elsewhere)) {
-    const [section = '', key = ''] = field.split('.');
-    await resolveSecrets({ [key]: value }, section);
+    const dot = field.lastIndexOf('.');
+    await resolveSecrets({ [field.slice(dot + 1)]: value }, field.slice(0, dot));
     expect(found(asFailure(new Error(`with ${value} it failed`)).message), field).toEqual([]);
   }
   const url = `http://127.0.0.1:9/${secrets.hookPath}`;
