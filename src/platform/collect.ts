@@ -4,6 +4,20 @@ import { runInNewContext } from 'node:vm';
 type Collect = (options: { type: 'minor' }) => void;
 let collect: Collect | undefined;
 
+const pieceBytes = 8 * 1024 * 1024;
+
+/** Calls `collectYoung` each time so many bytes have gone by in buffers that are dropped at once. */
+export class YoungGarbage {
+  private dropped = 0;
+
+  add(bytes: number): void {
+    this.dropped += bytes;
+    if (this.dropped < pieceBytes) return;
+    this.dropped = 0;
+    collectYoung();
+  }
+}
+
 /**
  * Frees what died young in this thread, in about a millisecond. Buffers outside V8's heap, such as a cipher's output, hardly count
  * for its collector: by itself it lets some 64 MB of them wait in each thread.

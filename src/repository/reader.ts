@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { errnoOf, HoldfastError } from '../errors.js';
+import { YoungGarbage } from '../platform/collect.js';
 import { comparePaths, isBelow } from '../platform/paths.js';
 import type { Catalog, ChunkLocation } from './catalog.js';
 import { decompress } from './codec.js';
@@ -193,6 +194,7 @@ export class PackReader {
     const parts: Buffer[] = [];
     const hash = createHash('sha256');
     let size = 0;
+    const garbage = new YoungGarbage();
     for await (const part of await store.destination.get(store.key(name), signal ? { signal } : {})) {
       const bytes = part as Buffer;
       if (size + bytes.length > Math.min(storedLimit, expected ?? storedLimit)) {
@@ -202,6 +204,7 @@ export class PackReader {
       if (whole) bytes.copy(whole, size);
       else parts.push(bytes);
       size += bytes.length;
+      if (whole) garbage.add(bytes.length);
     }
     if (whole) return { bytes: whole.subarray(0, size), sha256: hash.digest('hex') };
     return { bytes: parts.length === 1 ? parts[0]! : Buffer.concat(parts, size), sha256: hash.digest('hex') };

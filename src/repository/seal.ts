@@ -6,6 +6,7 @@ import { PassThrough, Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type * as Sdk from '@aws-crypto/client-node';
 import { errnoOf, HoldfastError } from '../errors.js';
+import { YoungGarbage } from '../platform/collect.js';
 import { messageLength } from './message-length.js';
 import { keepName, keepOwn, nameOf, readOwn } from './own-objects.js';
 
@@ -186,7 +187,11 @@ export async function openBytes(
       context = { ...header.encryptionContext };
     });
     await pipeline(Readable.from(pieces(bytes)), stream, async (source) => {
-      for await (const part of source as AsyncIterable<Buffer>) length += part.copy(plain, length);
+      const garbage = new YoungGarbage();
+      for await (const part of source as AsyncIterable<Buffer>) {
+        length += part.copy(plain, length);
+        garbage.add(part.length);
+      }
     });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
