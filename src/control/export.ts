@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,11 +11,10 @@ import { type Lock, tryExclusive } from '../worker/locks.js';
 import { type ExportDocument, type ExportInput, exportIdPrefix, partialOf } from '../workflows/export-types.js';
 import type { RestoreHeartbeat } from '../workflows/restore-types.js';
 import { stamp } from './backup.js';
-import { connectNative } from './connection.js';
-import { follow, isObjectWith, type PrivateOptions } from './private-run.js';
+import { follow, isObjectWith, type PrivateOptions, privateQueue, withPrivateWorker } from './private-run.js';
 import type { RestoreUpdate } from './restore.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
-import { type Session, temporalOf } from './session.js';
+import type { Session } from './session.js';
 
 /** An export as the command line asks for it; host and signature are added here. */
 export type ExportRequest = Omit<ExportInput, 'host' | 'sig' | 'encrypted'>;
@@ -48,37 +47,17 @@ export async function exportSnapshot(
   checkExport(session.loaded.config, request.job);
   const lock = request.file === '-' ? undefined : lockFile(session, request.file);
   try {
-    const { startPrivateWorker } = await import('../worker/private.js');
-    const { installRuntime } = await import('../worker/worker.js');
-    const { loaded, temporal, embedded } = session;
-    // The native connection makes the runtime, which takes its logger only once.
-    installRuntime(options.log);
-    const native = await connectNative(await temporalOf(loaded), embedded);
-    try {
-      const queue = `holdfast.private.${randomUUID()}`;
-      const worker = await startPrivateWorker({
-        loaded,
-        client: temporal.client,
-        native: native.connection,
-        queue,
-        log: options.log,
-        tracing: session.tracing,
-        archivePassword: options.password,
-      });
+    const queue = privateQueue();
+    const { log, password } = options;
+    return await withPrivateWorker(session, { queue, log, archivePassword: password }, async (finished) => {
+      const run = await start(session, request, queue, password !== undefined);
       try {
-        const run = await start(session, request, queue, options.password !== undefined);
-        try {
-          return await follow(session, followed, run, worker.finished, options);
-        } catch (error) {
-          await stop(session, run);
-          throw error;
-        }
-      } finally {
-        await worker.shutdown();
+        return await follow(session, followed, run, finished, options);
+      } catch (error) {
+        await stop(session, run);
+        throw error;
       }
-    } finally {
-      await native.connection.close();
-    }
+    });
   } finally {
     if (lock !== undefined) rmSync(partialOf(request.file), { force: true });
     lock?.release();

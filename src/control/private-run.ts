@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { canonical, signInput } from '../activities/auth.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import { type Lock, tryExclusive } from '../worker/locks.js';
+import type { PrivateWorkerOptions } from '../worker/private.js';
 import { controlQueue, statusQuery } from '../workflows/types.js';
 import { stamp } from './backup.js';
 import { connectNative } from './connection.js';
@@ -68,38 +69,43 @@ export async function runPrivately<Status, Heartbeat, Document>(
     const { run, queue, resumed } =
       (await findUnfinished(session, what)) ?? (await start(session, what, privateQueue()));
     options.onStart?.(run, resumed);
-    const { startPrivateWorker } = await import('../worker/private.js');
-    const { installRuntime } = await import('../worker/worker.js');
-    const { loaded, temporal, embedded } = session;
-    // The native connection makes the runtime, which takes its logger only once.
-    installRuntime(options.log);
-    const native = await connectNative(await temporalOf(loaded), embedded);
-    try {
-      const worker = await startPrivateWorker({
-        loaded,
-        client: temporal.client,
-        native: native.connection,
-        queue,
-        log: options.log,
-        tracing: session.tracing,
-        targetUrl: options.targetUrl,
-      });
-      try {
-        return await follow<Status, Heartbeat, Document>(session, what, run, worker.finished, options);
-      } finally {
-        await worker.shutdown();
-      }
-    } finally {
-      await native.connection.close();
-    }
+    return await withPrivateWorker(session, { queue, log: options.log, targetUrl: options.targetUrl }, (finished) =>
+      follow<Status, Heartbeat, Document>(session, what, run, finished, options),
+    );
   } finally {
     lock.release();
   }
 }
 
+/** Calls `work` while this process's own worker serves `queue`; it is given the promise of the worker's end. */
+export async function withPrivateWorker<T>(
+  session: Session,
+  options: Pick<PrivateWorkerOptions, 'queue' | 'log' | 'targetUrl' | 'archivePassword'>,
+  work: (finished: Promise<void>) => Promise<T>,
+): Promise<T> {
+  const { startPrivateWorker } = await import('../worker/private.js');
+  const { installRuntime } = await import('../worker/worker.js');
+  const { loaded, temporal, embedded, tracing } = session;
+  // The native connection makes the runtime, which takes its logger only once.
+  installRuntime(options.log);
+  const native = await connectNative(await temporalOf(loaded), embedded);
+  try {
+    const { client } = temporal;
+    const worker = await startPrivateWorker({ ...options, loaded, client, native: native.connection, tracing });
+    try {
+      return await work(worker.finished);
+    } finally {
+      await worker.shutdown();
+    }
+  } finally {
+    await native.connection.close();
+  }
+}
+
 type Any = PrivateRun<unknown, unknown>;
 
-const privateQueue = (): string => `holdfast.private.${randomUUID()}`;
+/** A queue that only one command's run uses. */
+export const privateQueue = (): string => `holdfast.private.${randomUUID()}`;
 
 /**
  * Runs it to its end in the host's own worker, which the session has or somebody else runs. The same request that is under way

@@ -263,48 +263,18 @@ function sameContext(actual: Record<string, string>, expected: Record<string, st
   return keys.length === Object.keys(expected).length && keys.every((key) => actual[key] === expected[key]);
 }
 
-/**
- * Writes the stored form of a pack: `source` encrypted (or copied) to `target`; the caller makes it durable.
- * Resolves to the SHA-256 and the length of the stored bytes.
- */
-export async function sealPack(
+interface Sealed {
+  /** Hex. */
+  sha256: string;
+  bytes: number;
+}
+
+/** Writes what comes from `input` to `target` in its stored form: encrypted, or as it is without a key. */
+function sealInto(
   key: RepositoryKey | undefined,
-  source: string,
+  input: Readable,
   target: string,
-): Promise<{ sha256: string; bytes: number }> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  const meter = new Transform({
-    transform(part: Buffer, _encoding, done) {
-      hash.update(part);
-      bytes += part.length;
-      done(null, part);
-    },
-  });
-  const input = createReadStream(source, { highWaterMark: frameLength });
-  const output = createWriteStream(target, { mode: 0o600, highWaterMark: frameLength });
-  if (key) {
-    const cipher = encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream;
-    await pipeGently(input, cipher, meter, output);
-  } else {
-    await pipeline(input, meter, output);
-  }
-  return { sha256: hash.digest('hex'), bytes };
-}
-
-/** A stored form that is written piece by piece. */
-export interface SealingFile {
-  /** Resolves when there is room for more. */
-  write(bytes: Uint8Array): Promise<void>;
-  /** All is written; the caller makes it durable. SHA-256 (hex) and length of the stored bytes. */
-  end(): Promise<{ sha256: string; bytes: number }>;
-  /** Gives up; nothing is promised of the file. */
-  abandon(): void;
-}
-
-/** Writes the stored form of a pack to `target` as it comes: encrypted, or as it is without a key. */
-export function sealingFile(key: RepositoryKey | undefined, target: string): SealingFile {
-  const input = new PassThrough({ highWaterMark: frameLength });
+): { done: Promise<Sealed>; output: Writable } {
   const hash = createHash('sha256');
   let bytes = 0;
   const meter = new Transform({
@@ -318,18 +288,42 @@ export function sealingFile(key: RepositoryKey | undefined, target: string): Sea
   const written = key
     ? pipeGently(input, encryptStream(key, 'pack', '') as NodeJS.WritableStream & NodeJS.ReadableStream, meter, output)
     : pipeline(input, meter, output);
+  return { done: written.then(() => ({ sha256: hash.digest('hex'), bytes })), output };
+}
+
+/**
+ * Writes the stored form of a pack: `source` encrypted (or copied) to `target`; the caller makes it durable.
+ * Resolves to the SHA-256 and the length of the stored bytes.
+ */
+export function sealPack(key: RepositoryKey | undefined, source: string, target: string): Promise<Sealed> {
+  return sealInto(key, createReadStream(source, { highWaterMark: frameLength }), target).done;
+}
+
+/** A stored form that is written piece by piece. */
+export interface SealingFile {
+  /** Resolves when there is room for more. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** All is written; the caller makes it durable. SHA-256 (hex) and length of the stored bytes. */
+  end(): Promise<Sealed>;
+  /** Gives up; nothing is promised of the file. */
+  abandon(): void;
+}
+
+/** Writes the stored form of a pack to `target` as it comes: encrypted, or as it is without a key. */
+export function sealingFile(key: RepositoryKey | undefined, target: string): SealingFile {
+  const input = new PassThrough({ highWaterMark: frameLength });
+  const { done, output } = sealInto(key, input, target);
   // Told to whoever writes or ends.
-  written.catch(() => undefined);
+  done.catch(() => undefined);
   return {
     async write(piece) {
       // A copy: the writer may use its memory again.
       if (input.write(Buffer.from(piece))) return;
-      await Promise.race([once(input, 'drain'), written]);
+      await Promise.race([once(input, 'drain'), done]);
     },
     async end() {
       input.end();
-      await written;
-      return { sha256: hash.digest('hex'), bytes };
+      return done;
     },
     abandon() {
       input.destroy();
