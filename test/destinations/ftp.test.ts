@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { chown, mkdir, open as openFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { FtpDestinationConfig } from '../../src/destinations/config.js';
 import type { Destination } from '../../src/destinations/destination.js';
 import { fingerprintOf } from '../../src/destinations/fingerprint.js';
@@ -45,6 +45,24 @@ function configFor(
 async function temporaryFiles(path: string): Promise<string[]> {
   const all = await readdir(path, { recursive: true });
   return all.filter((name) => name.split('/').some((part) => part.startsWith('.tmp-')));
+}
+
+/** Cuts an upload off at `bytes`, once the server has written most of them, and returns its error. */
+async function cutOff(proxy: TcpProxy, folder: string, bytes: number, put: () => Promise<unknown>) {
+  proxy.reset();
+  proxy.stallAt = { sent: bytes };
+  const cut = failure(put());
+  await vi.waitUntil(async () => (await temporarySize(folder)) > bytes * 0.75, { timeout: 15_000, interval: 20 });
+  proxy.cutAll();
+  const error = await cut;
+  proxy.stallAt = undefined;
+  proxy.stalled = false;
+  return error;
+}
+
+async function temporarySize(path: string): Promise<number> {
+  const sizes = (await temporaryFiles(path)).map(async (name) => (await stat(join(path, name))).size);
+  return Math.max(0, ...(await Promise.all(sizes)));
 }
 
 async function setUp(tls: FtpDestinationConfig['tls']): Promise<Subject> {
@@ -157,9 +175,9 @@ describe('a server that lists by MLSD and tells checksums', () => {
       if (command === 'neither') expect(proxy.received).toBeGreaterThan(3 * MiB);
       else expect(proxy.received).toBeLessThan(MiB);
       proxy.reset();
-      proxy.cut = { sent: 2 * MiB };
-      await failure(destination.put('packs/cd/two', { bytes }, { sha256: digest }));
-      proxy.cut = undefined;
+      await cutOff(proxy, join(server.dir, 'backups'), 2 * MiB, () =>
+        destination.put('packs/cd/two', { bytes }, { sha256: digest }),
+      );
       proxy.reset();
       await destination.put('packs/cd/two', { bytes }, { sha256: digest });
       expect(proxy.sent).toBeLessThan(2 * MiB);
@@ -273,11 +291,10 @@ describe('an FTP destination', () => {
       const key = `resumed/${damage}`;
       const destination = await open(configFor(plain, 'off', { host: '127.0.0.2', port: proxy.port, verify: 'size' }));
       await destination.stat(key);
-      proxy.reset();
-      proxy.cut = { sent: 6 * MiB };
-      const error = await failure(destination.put(key, { bytes }, { sha256: digest }));
+      const error = await cutOff(proxy, join(plain.dir, 'backups'), 6 * MiB, () =>
+        destination.put(key, { bytes }, { sha256: digest }),
+      );
       expect(error).toMatchObject({ code: 'DestinationUnreachable', retryable: true });
-      proxy.cut = undefined;
       const [left = ''] = (await readdir(folder)).filter((name) => name.startsWith('.tmp-r-'));
       expect((await stat(join(folder, left))).size).toBeGreaterThan(3 * MiB);
       if (damage) {

@@ -15,6 +15,8 @@ export interface TcpProxy {
   reset(): void;
   /** Resets every connection once as many bytes as this have gone through since `reset`; undefined: none. */
   cut: Cut | undefined;
+  /** As `cut`, but the connections are only `stalled` then; `cutAll` ends them once the server has written what it got. */
+  stallAt: Cut | undefined;
   /** Passes nothing on while true, and closes nothing either: a half-open connection. */
   stalled: boolean;
   /** Resets all connections now. */
@@ -42,18 +44,28 @@ export async function startTcpProxy(targetPort: number, options: TcpProxyOptions
       client.resetAndDestroy();
       target.resetAndDestroy();
     };
-    const pass = (from: Socket, to: Socket, count: (bytes: number) => number | undefined): void => {
+    // How many bytes more may pass, or undefined where there is no end.
+    const room = (end: Cut | undefined, way: 'sent' | 'received', bytes: number): number | undefined => {
+      const limit = end === undefined ? undefined : (end as Partial<Record<typeof way, number>>)[way];
+      if (limit === undefined || counts[way] < limit) return undefined;
+      return limit - (counts[way] - bytes);
+    };
+    const pass = (from: Socket, to: Socket, way: 'sent' | 'received'): void => {
       sockets.add(from);
       from.setNoDelay(true);
       from.on('data', (chunk: Buffer) => {
         const deliver = (): void => {
-          const left = count(chunk.length);
+          counts[way] += chunk.length;
+          const until = room(proxy.stallAt, way, chunk.length);
+          const left = room(proxy.cut, way, chunk.length) ?? until;
           const some = left === undefined ? chunk : chunk.subarray(0, Math.max(0, left));
           if (some.length > 0 && !to.write(some)) {
             from.pause();
             to.once('drain', () => from.resume());
           }
-          if (left !== undefined && left <= chunk.length) setImmediate(cutBoth);
+          if (left === undefined || left > chunk.length) return;
+          if (until === undefined) setImmediate(cutBoth);
+          else stalled = true;
         };
         if (stalled) {
           from.pause();
@@ -72,20 +84,8 @@ export async function startTcpProxy(targetPort: number, options: TcpProxyOptions
         if (from.destroyed && !from.readableEnded) to.destroy();
       });
     };
-    pass(client, target, (bytes) => {
-      const before = proxy.sent;
-      counts.sent += bytes;
-      return proxy.cut !== undefined && 'sent' in proxy.cut && counts.sent >= proxy.cut.sent
-        ? proxy.cut.sent - before
-        : undefined;
-    });
-    pass(target, client, (bytes) => {
-      const before = proxy.received;
-      counts.received += bytes;
-      return proxy.cut !== undefined && 'received' in proxy.cut && counts.received >= proxy.cut.received
-        ? proxy.cut.received - before
-        : undefined;
-    });
+    pass(client, target, 'sent');
+    pass(target, client, 'received');
   };
   const counts = { sent: 0, received: 0, connections: 0 };
   const servers: Server[] = [];
@@ -102,6 +102,7 @@ export async function startTcpProxy(targetPort: number, options: TcpProxyOptions
   const proxy: TcpProxy = {
     port,
     cut: undefined,
+    stallAt: undefined,
     get sent() {
       return counts.sent;
     },
