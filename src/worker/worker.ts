@@ -16,6 +16,7 @@ import { closePool, rehearse, warmPool } from '../activities/threads/pool.js';
 import { createControlActivities } from '../activities/watch-activities.js';
 import type { LoadedConfig } from '../config/load.js';
 import { tuneAllocator } from '../platform/allocator.js';
+import { collectAlone } from '../platform/collect.js';
 import type { Tracing } from '../tracing/tracing.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
 import { restoreActivitiesOf } from './restore-activities.js';
@@ -68,6 +69,7 @@ export function installRuntime(log: Logger, metrics?: string): void {
   if (installed) return;
   installed = true;
   tuneAllocator();
+  collectAlone();
   const install = (bindAddress?: string) =>
     Runtime.install({
       logger: temporalLogger(log),

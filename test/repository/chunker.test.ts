@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { cutPoint, dumpCuts, fileCuts, maxChunk, minChunk } from '../../src/repository/chunker.js';
@@ -52,7 +53,42 @@ const ids = (data: Buffer, sizes = fileCuts): string[] => {
   });
 };
 
+/** The cut as docs/format.md puts it, byte by byte. */
+function naiveCut(data: Buffer, { min, average, max, strict, loose }: typeof fileCuts): number {
+  const gear = Array.from({ length: 256 }, (_, n) =>
+    createHash('sha256').update(`holdfast gear ${n}`).digest().readUInt32LE(0),
+  );
+  let hash = 0;
+  for (let at = min - 32; at < Math.min(data.length, max); at++) {
+    hash = ((hash << 1) + (gear[data[at] ?? 0] ?? 0)) | 0;
+    if (at >= min && (hash & (at < average ? strict : loose)) === 0) return at + 1;
+  }
+  return Math.min(data.length, max);
+}
+
 describe('cutPoint', () => {
+  test('cuts where the format says, wherever in its strides that is', () => {
+    // Small sizes and loose masks: many cuts, at every remainder.
+    const sizes = { min: 40, average: 160, max: 700, strict: 0xfe000000, loose: 0xf8000000 };
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 41, maxLength: 900 }), fc.nat(50), (bytes, before) => {
+        const data = Buffer.concat([noise(before, 3), bytes]);
+        const cut = cutPoint(data, before, data.length, true, sizes);
+        expect(cut).toBe(naiveCut(Buffer.from(bytes), sizes));
+      }),
+      { numRuns: 2000 },
+    );
+    const all = noise(1 << 16, 5);
+    const remainders = new Set<number>();
+    for (let at = 0; at < all.length; ) {
+      const cut = cutPoint(all, at, all.length, true, sizes);
+      if (all.length - at > sizes.max) expect(cut).toBe(naiveCut(all.subarray(at), sizes));
+      remainders.add(cut % 8);
+      at += cut;
+    }
+    expect(remainders.size).toBe(8);
+  });
+
   test.each([
     ['files', fileCuts],
     ['dumps', dumpCuts],

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { HoldfastError } from '../../src/errors.js';
-import { type Codec, compress, decompress, detectCodec } from '../../src/repository/codec.js';
+import { type Codec, compress, compressPack, decompress, detectCodec } from '../../src/repository/codec.js';
 
 const codecs: Codec[] = [
   { type: 'zstd', level: 3 },
@@ -46,6 +47,31 @@ describe.each(codecs)('$type $level', (codec) => {
     expect(error.code).toBe('IntegrityMismatch');
     expect(error.message).toContain('packs/ab/cd');
     expect(error.retryable).toBe(false);
+  });
+});
+
+describe('packs', () => {
+  // What two files share lies 16 MiB apart: zstd's own levels forget it on the way.
+  const shared = randomBytes(1 << 20);
+  const pack = Buffer.concat([shared, randomBytes(16 << 20), shared]);
+
+  test.each([1, 2, 3, 4, 9])('level %i: comes back, and finds what far apart files share', (level) => {
+    const packed = compressPack(pack, { type: 'zstd', level });
+    expect(packed.length).toBeLessThan(pack.length - 0.9 * shared.length);
+    expect(decompress(packed, pack.length, 'x').equals(pack)).toBe(true);
+  });
+
+  test('levels may follow one another', () => {
+    const text = Buffer.from(Array.from({ length: 200_000 }, (_, n) => `${(n * 7919) % 1013} `).join(''));
+    const sizes = [3, 9, 3, 19, 1, 3].map((level) => compressPack(text, { type: 'zstd', level }).length);
+    expect(sizes[2]).toBe(sizes[0]);
+    expect(sizes[5]).toBe(sizes[0]);
+    expect(sizes[3]).toBeLessThan(sizes[0] ?? 0);
+  });
+
+  test('the zstd program reads them', () => {
+    const packed = compressPack(pack, { type: 'zstd', level: 3 });
+    expect(execFileSync('zstd', ['-dc'], { input: packed, maxBuffer: 1 << 26 }).equals(pack)).toBe(true);
   });
 });
 

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { type Codec, compressReusing } from '../../repository/codec.js';
+import { type Codec, compressPack } from '../../repository/codec.js';
 import type { PackBuilder } from '../../repository/pack-writer.js';
 import { writeJson } from './line-writer.js';
 import { type PlainPack, spoolFiles } from './spool-files.js';
@@ -14,7 +14,7 @@ export function writePlainPack(
 ): PlainPack {
   const tar = builder.finish();
   writeJson(spoolFiles.packChunks(run, name), builder.places);
-  const compressed = compressReusing(tar, codec);
+  const compressed = compressPack(tar, codec);
   writeFileSync(spoolFiles.plainPack(run, name), compressed, { mode: 0o600 });
   const pack: PlainPack = {
     name,

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compressReusing } from '../../repository/codec.js';
+import { compressPack } from '../../repository/codec.js';
 import { sealBytes } from '../../repository/seal.js';
 import { closeThreadCatalog, threadCatalog } from './catalogs.js';
 import { laneTask } from './lane-task.js';
@@ -15,7 +15,7 @@ import { type WalkTask, walkTask } from './walk-task.js';
 /** Loads compression and encryption into this thread. Runs in a worker thread. */
 export async function warmTask(): Promise<void> {
   const key = { repository: 'warm', key: new Uint8Array(randomBytes(32)) };
-  await sealBytes(key, 'pack', '', compressReusing(Buffer.alloc(4096), { type: 'zstd', level: 3 }));
+  await sealBytes(key, 'pack', '', compressPack(Buffer.alloc(4096), { type: 'zstd', level: 3 }));
 }
 
 const program = fileURLToPath(new URL('../../', import.meta.url));
