@@ -1,10 +1,9 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { signInput } from '../activities/auth.js';
 import { History } from '../activities/history.js';
-import { findJob, findRepositoryJob } from '../config/load.js';
-import type { Config } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import { type BackupInput, type BackupOptions, backupIdPrefix, controlQueue } from '../workflows/types.js';
+import { checkBackup } from './check-backup.js';
 import { isRunning } from './executions.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
 import type { Session } from './session.js';
@@ -16,16 +15,6 @@ export interface StartedRun {
   status: 'running' | 'queued';
   /** It waited already; this call made none. */
   joined: boolean;
-}
-
-/** @throws HoldfastError `JobUnknown`, `UsageInvalid` for options that make no sense for the job. */
-export function checkBackup(config: Config, job: string, options: BackupOptions): void {
-  if (options.reread !== true) {
-    findJob(config, job);
-    return;
-  }
-  const hint = '--full makes an archive of everything.';
-  findRepositoryJob(config, job, '--reread reads every file and stores what a repository lacks', hint);
 }
 
 /**

@@ -7,6 +7,7 @@ import { freePort } from '../worker/temporal/state.js';
 import { applyConfig } from './apply.js';
 import type { WorkerRole } from './hosted-worker.js';
 import { listSchedules, type ScheduleChange, type ScheduleInfo } from './schedules.js';
+import { serveUp, type UpServer } from './serve-up.js';
 import { openSession, runningServer, type Session, type SessionOptions, temporalOf } from './session.js';
 
 export interface Up {
@@ -26,7 +27,9 @@ export interface Up {
 export async function startUp(loaded: LoadedConfig, log: Logger): Promise<Up> {
   const lock = takeUpLock(loaded.config.state);
   let session: Session | undefined;
+  let server: UpServer | undefined;
   const stop = once(async () => {
+    await server?.close();
     await session?.close();
     lock.release();
   });
@@ -35,6 +38,7 @@ export async function startUp(loaded: LoadedConfig, log: Logger): Promise<Up> {
     describe(lock, session);
     for (const warning of session.embedded?.warnings ?? []) log.warn(warning);
     const changes = await applyConfig(session);
+    server = await serveUp(session, log);
     const jobs = Object.keys(loaded.config.jobs);
     const schedules = await listSchedules(session.temporal.client, loaded.config.host, jobs);
     return { session, changes, schedules, stop };

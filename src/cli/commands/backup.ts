@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
+import type { LoadedConfig } from '../../config/load.js';
 import type { StartedRun } from '../../control/backup.js';
+import type { RunUpdate } from '../../control/follow.js';
 import type { Session } from '../../control/session.js';
 import { HoldfastError } from '../../errors.js';
 import type { BackupOptions, RunDocument } from '../../workflows/types.js';
 import type { Context } from '../context.js';
 import { type Interrupt, onInterrupt } from '../interrupt.js';
-import { makeDisplay } from '../print/display.js';
+import { type Display, makeDisplay } from '../print/display.js';
 import { exitCodeOfRun, runText } from '../print/run.js';
 import { withSession } from '../session.js';
 
@@ -35,21 +37,52 @@ async function backup(context: Context, jobs: string[], options: Options): Promi
   const repeated = jobs.find((job, at) => jobs.indexOf(job) !== at);
   if (repeated !== undefined) throw new HoldfastError('UsageInvalid', `the job '${repeated}' is named twice`);
   const loaded = await context.load();
-  const { checkBackup } = await import('../../control/backup.js');
+  const { checkBackup } = await import('../../control/check-backup.js');
   for (const job of jobs) checkBackup(loaded.config, job, optionsOf(options));
 
   const interrupt = onInterrupt();
   try {
+    if (await byUp(context, loaded, jobs, options, interrupt)) return;
     const worker = !options.detach;
     await withSession(context, loaded, { command: 'backup', worker }, async (session) => {
       const { startBackup } = await import('../../control/backup.js');
       const started = await Promise.all(jobs.map((job) => startBackup(session, job, optionsOf(options))));
-      if (options.detach) await detach(context, session, started);
-      else await follow(context, session, started, interrupt);
+      if (options.detach) detach(context, started, session.hosted());
+      else await followHere(context, session, started, interrupt);
     });
   } finally {
     interrupt.dispose();
   }
+}
+
+/** Lets the `holdfast up` of this state folder start and follow the runs; false where there is none that can. */
+async function byUp(
+  context: Context,
+  loaded: LoadedConfig,
+  jobs: string[],
+  options: Options,
+  interrupt: Interrupt,
+): Promise<boolean> {
+  // Traces begin with the command.
+  if (loaded.config.traces !== undefined || context.options.identity !== undefined) return false;
+  const display = makeDisplay(context);
+  const { intervalMs } = display;
+  const { askUp, UpGone } = await import('../../control/ask-up.js');
+  const request = { jobs, options: optionsOf(options), ...(intervalMs === undefined ? {} : { intervalMs }) };
+  const asked = await askUp(loaded, request);
+  if (asked === undefined) return false;
+  try {
+    if (options.detach) detach(context, asked.started, true);
+    else await follow(context, asked.started, interrupt, display, ({ run }) => asked.follow(run));
+  } catch (error) {
+    if (!(error instanceof UpGone)) throw error;
+    await withSession(context, loaded, { command: 'backup', worker: true }, (session) =>
+      followHere(context, session, asked.started, interrupt),
+    );
+  } finally {
+    asked.close();
+  }
+  return true;
 }
 
 function optionsOf({ full, differential, reread, takeOver }: Options): BackupOptions {
@@ -61,30 +94,48 @@ function optionsOf({ full, differential, reread, takeOver }: Options): BackupOpt
   };
 }
 
-async function detach(context: Context, session: Session, started: StartedRun[]): Promise<void> {
-  if (!session.hosted()) {
+function detach(context: Context, started: StartedRun[], hosted: boolean): void {
+  if (!hosted) {
     context.warn('no worker is up on this host: the run waits for the next `holdfast up` or `holdfast backup`');
   }
   printStarted(context, started);
 }
 
-async function follow(context: Context, session: Session, started: StartedRun[], interrupt: Interrupt): Promise<void> {
+async function followHere(
+  context: Context,
+  session: Session,
+  started: StartedRun[],
+  interrupt: Interrupt,
+): Promise<void> {
   const { followRun } = await import('../../control/follow.js');
   const display = makeDisplay(context);
+  const { intervalMs } = display;
+  await follow(context, started, interrupt, display, ({ run }) =>
+    followRun(session, run, { intervalMs, signal: interrupt.signal }),
+  );
+}
+
+async function follow(
+  context: Context,
+  started: StartedRun[],
+  interrupt: Interrupt,
+  display: Display,
+  updatesOf: (run: StartedRun) => AsyncGenerator<RunUpdate, RunDocument>,
+): Promise<void> {
   for (const { run, status } of started) {
     if (status === 'queued') context.say(`queued behind the run in progress: ${run}`);
   }
-  const end = async ({ run, job }: StartedRun): Promise<RunDocument> => {
-    const updates = followRun(session, run, { intervalMs: display.intervalMs, signal: interrupt.signal });
+  const end = async (run: StartedRun): Promise<RunDocument> => {
+    const updates = updatesOf(run);
     for (;;) {
       const next = await updates.next();
       if (next.done) return next.value;
-      display.update(next.value, job);
+      display.update(next.value, run.job);
     }
   };
   let documents: RunDocument[];
   try {
-    documents = await Promise.all(started.map(end));
+    documents = await Promise.race([Promise.all(started.map(end)), interrupted(interrupt.signal)]);
   } catch (error) {
     display.clear();
     if (!interrupt.signal.aborted) throw error;
@@ -94,6 +145,15 @@ async function follow(context: Context, session: Session, started: StartedRun[],
   display.clear();
   context.result(documents.length === 1 ? documents[0] : documents, () => documents.map(runText).join('\n\n'));
   for (const { status } of documents) context.exit(exitCodeOfRun(status));
+}
+
+/** Rejects when the user does not want to wait any longer. */
+function interrupted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = (): void => reject(new HoldfastError('Cancelled', 'interrupted'));
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+  });
 }
 
 function leave(context: Context, started: StartedRun[]): void {

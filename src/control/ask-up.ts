@@ -1,0 +1,108 @@
+import { existsSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { LoadedConfig } from '../config/load.js';
+import { HoldfastError } from '../errors.js';
+import { version } from '../version.js';
+import type { RunDocument } from '../workflows/types.js';
+import type { StartedRun } from './backup.js';
+import type { RunUpdate } from './follow.js';
+import { type UpAnswer, type UpRequest, upSocketPath } from './up-socket.js';
+
+/** Backups that `holdfast up` started and follows for a command. */
+export interface AskedBackups {
+  started: StartedRun[];
+  /** Updates of one of them, and its document at the end. @throws UpGone; what following throws. */
+  follow(run: string): AsyncGenerator<RunUpdate, RunDocument>;
+  close(): void;
+}
+
+/** `holdfast up` went away before a run's end. */
+export class UpGone extends Error {}
+
+/**
+ * Asks the `holdfast up` of this state folder to start backups.
+ *
+ * @returns undefined where none is up or it can't: the caller has to do it itself.
+ * @throws HoldfastError what starting throws.
+ */
+export async function askUp(
+  { config, hash }: LoadedConfig,
+  request: Omit<UpRequest, 'version' | 'hash'>,
+): Promise<AskedBackups | undefined> {
+  const path = upSocketPath(config.state);
+  if (!existsSync(path)) return undefined;
+  const answers = new Answers(connect(path), { ...request, version, hash });
+  try {
+    const first = await answers.next('');
+    if ('started' in first) return answers.asked(first.started);
+  } catch (error) {
+    if (!(error instanceof UpGone)) throw error;
+  }
+  answers.close();
+  return undefined;
+}
+
+/** The answers by the run they are about; those about none under ''. */
+class Answers {
+  private readonly waiting = new Map<string, UpAnswer[]>();
+  private wake: (() => void)[] = [];
+  private gone = false;
+  private error: HoldfastError | undefined;
+
+  constructor(
+    private readonly socket: Socket,
+    request: UpRequest,
+  ) {
+    const lines = createInterface({ input: socket });
+    lines.on('line', (line) => this.take(JSON.parse(line) as UpAnswer));
+    // Nobody listens behind a socket that a killed `up` left.
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      this.gone = true;
+      this.wakeAll();
+    });
+    socket.write(`${JSON.stringify(request)}\n`);
+  }
+
+  asked(started: StartedRun[]): AskedBackups {
+    return { started, follow: (run) => this.follow(run), close: () => this.close() };
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  async next(run: string): Promise<UpAnswer> {
+    for (;;) {
+      const answer = this.waiting.get(run)?.shift();
+      if (answer !== undefined) return answer;
+      if (this.error !== undefined) throw this.error;
+      if (this.gone) throw new UpGone();
+      await new Promise<void>((resolve) => this.wake.push(resolve));
+    }
+  }
+
+  private async *follow(run: string): AsyncGenerator<RunUpdate, RunDocument> {
+    for (;;) {
+      const answer = await this.next(run);
+      if ('document' in answer) return answer.document;
+      if ('update' in answer) yield answer.update;
+    }
+  }
+
+  private take(answer: UpAnswer): void {
+    if ('error' in answer) {
+      const { code, message, hint } = answer.error;
+      this.error = new HoldfastError(code, message, hint === undefined ? {} : { hint });
+    } else {
+      const run = 'run' in answer ? answer.run : '';
+      this.waiting.set(run, [...(this.waiting.get(run) ?? []), answer]);
+    }
+    this.wakeAll();
+  }
+
+  private wakeAll(): void {
+    for (const wake of this.wake.splice(0)) wake();
+  }
+}
