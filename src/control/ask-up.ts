@@ -56,8 +56,8 @@ class Answers {
   ) {
     const lines = createInterface({ input: socket });
     lines.on('line', (line) => this.take(JSON.parse(line) as UpAnswer));
-    // Nobody listens behind a socket that a killed `up` left.
-    socket.on('error', () => socket.destroy());
+    // Nobody listens behind a socket that a killed `up` left; readline passes the error on.
+    for (const end of [socket, lines]) end.on('error', () => socket.destroy());
     socket.on('close', () => {
       this.gone = true;
       this.wakeAll();

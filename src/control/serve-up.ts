@@ -23,7 +23,7 @@ export interface UpServer {
 export async function serveUp(session: Session, log: Logger): Promise<UpServer> {
   const path = upSocketPath(session.loaded.config.state);
   const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     void serve(session, socket).catch((error: unknown) => log.debug({ err: error }, 'a command went away'));
@@ -48,7 +48,7 @@ export async function serveUp(session: Session, log: Logger): Promise<UpServer> 
 async function serve(session: Session, socket: Socket): Promise<void> {
   const end = new AbortController();
   socket.on('error', () => socket.destroy());
-  socket.on('close', () => end.abort());
+  for (const over of ['end', 'close']) socket.on(over, () => end.abort());
   const tell = (answer: UpAnswer): void => void (socket.writable && socket.write(`${JSON.stringify(answer)}\n`));
   try {
     const request = parse(await firstLine(socket));

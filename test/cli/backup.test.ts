@@ -1,13 +1,24 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
-import { TestHost } from '../support/cli.js';
+import { type TestConfig, TestHost } from '../support/cli.js';
 import { until } from '../workflows/harness.js';
 
 let host: TestHost;
+const config = () =>
+  ({
+    destinations: { disk: { type: 'local', path: host.path('repository') } },
+    jobs: {
+      site: { sources: [{ type: 'files', paths: [host.source] }], destinations: ['disk'], schedule: { every: '6h' } },
+      other: { sources: [{ type: 'files', paths: [host.path('other')] }], destinations: ['disk'] },
+      gone: { sources: [{ type: 'files', paths: [host.path('missing')] }], destinations: ['disk'] },
+    },
+  }) satisfies TestConfig;
 beforeAll(async () => {
   host = await TestHost.make();
   writeFileSync(join(host.source, 'a.txt'), 'first');
@@ -15,14 +26,7 @@ beforeAll(async () => {
   writeFileSync(join(host.source, 'deep', 'b.txt'), 'second');
   mkdirSync(host.path('other'));
   writeFileSync(host.path('other', 'c.txt'), 'third');
-  await host.configure({
-    destinations: { disk: { type: 'local', path: host.path('repository') } },
-    jobs: {
-      site: { sources: [{ type: 'files', paths: [host.source] }], destinations: ['disk'], schedule: { every: '6h' } },
-      other: { sources: [{ type: 'files', paths: [host.path('other')] }], destinations: ['disk'] },
-      gone: { sources: [{ type: 'files', paths: [host.path('missing')] }], destinations: ['disk'] },
-    },
-  });
+  await host.configure(config());
 });
 afterEach(() => host.killCommands());
 afterAll(() => host?.remove());
@@ -139,6 +143,38 @@ describe('with `up`', () => {
     const url = ['--database', 'x', '--target-url', 'postgres://u:p@h/d', '--host'];
     const refused = await host.json<{ error: { code: string } }>(['restore', 'site', ...url], [2]);
     expect(refused.error.code).toBe('UsageInvalid');
+  });
+
+  it('takes orders from its user alone, and none that it does not understand', async () => {
+    const up = await host.up();
+    const path = join(host.state, 'run', 'up.sock');
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const tell = async (line: string): Promise<string> => {
+      const socket = connect(path);
+      socket.end(line);
+      return (await text(socket)).trim();
+    };
+    for (const line of ['', '\n', 'nonsense\n', '{"jobs":["site"],"options":{}}\n', '[]\n', 'null\n']) {
+      expect(JSON.parse(await tell(line))).toHaveProperty('refused');
+    }
+    // More than any order is.
+    expect(await tell('x'.repeat(1 << 20)).catch(() => '')).toBe('');
+    expect((await host.json<RunDocument>(['backup', 'site'])).status).toBe('succeeded');
+    const unknown = await host.json<{ error: { code: string } }>(['backup', 'nothing'], [2]);
+    expect(unknown.error.code).toBe('JobUnknown');
+    await up.kill('SIGTERM');
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it('leaves it to the command where the config is another one by now', async () => {
+    const up = await host.up();
+    await host.configure({ ...config(), jobs: { ...config().jobs, late: config().jobs.other } });
+    try {
+      expect((await host.json<RunDocument>(['backup', 'late'])).status).toBe('succeeded');
+    } finally {
+      await host.configure(config());
+    }
+    await up.kill('SIGTERM');
   });
 
   it('goes on in the command when `up` dies', async () => {
