@@ -24,6 +24,7 @@ import {
   type Segment,
   spoolFiles,
 } from './spool-files.js';
+import { walkedLines } from './walked-lines.js';
 
 export interface MergeTask {
   channel: TaskChannel;
@@ -102,7 +103,7 @@ class Merge {
   }
 
   run(): MergeResult {
-    for (const line of readLines(spoolFiles.entries(this.task.run, this.task.source))) {
+    for (const line of walkedLines(this.task.run, this.task.source)) {
       this.meter.check();
       const kind = line[0];
       if (kind === '=') this.emit(line.slice(1));

@@ -6,6 +6,8 @@ export const spoolFiles = {
   begun: (run: string) => path.join(run, 'begun.json'),
   plan: (run: string) => path.join(run, 'plan.json'),
   entries: (run: string, source: number) => path.join(run, `source-${source}`, 'entries'),
+  /** The manifest that the walk compared with. */
+  parent: (run: string, source: number) => path.join(run, `source-${source}`, 'parent.ndjson'),
   problems: (run: string, source: number) => path.join(run, `source-${source}`, 'problems.ndjson'),
   manifest: (run: string, source: number) => path.join(run, `source-${source}`, 'manifest.ndjson'),
   lanePlan: (run: string, batch: number, lane: number) => path.join(run, 'plan', `${batch}-${lane}.ndjson`),

@@ -13,6 +13,7 @@ import { threadCatalog } from './catalogs.js';
 import { LineWriter } from './line-writer.js';
 import { Meter, type TaskChannel } from './progress.js';
 import { type BatchPlan, type LaneStretch, type Problem, spoolFiles } from './spool-files.js';
+import { WalkedLines } from './walked-lines.js';
 
 export type Detect = 'size' | 'mtime' | 'ctime' | 'inode';
 
@@ -172,7 +173,7 @@ class Parent {
 export function walkTask(task: WalkTask): WalkResult {
   const meter = new Meter(task.channel);
   mkdirSync(path.dirname(spoolFiles.entries(task.run, task.source)), { recursive: true, mode: 0o700 });
-  const entries = new LineWriter(spoolFiles.entries(task.run, task.source));
+  const entries = new WalkedLines(task.run, task.source, task.parent);
   const problems = new LineWriter(spoolFiles.problems(task.run, task.source));
   const planner = new Planner(task);
   const parent = task.parent === undefined ? undefined : new Parent(task.parent);
@@ -245,15 +246,23 @@ export function walkTask(task: WalkTask): WalkResult {
         usable(line, scope)
       ) {
         if (first || !line.includes(',"hardlink')) {
-          entries.add(`${isFirst ? '~' : '='}${line}`);
+          if (isFirst) {
+            entries.pass();
+            entries.add(`~${line}`);
+          } else {
+            entries.copy();
+          }
           copied++;
           parent?.advance();
           continue;
         }
       }
 
+      const passed = parent?.passed ?? 0;
       const old = parent?.at(walked);
       if (old) parent?.advance();
+      const more = (parent?.passed ?? 0) - passed + (old ? 1 : 0);
+      if (more > 0) entries.pass(more);
       if (isFile && !old) result.newFiles++;
       if (first) {
         entries.add(`&${entryLine(withXattrs(draft, walked, base))}`);
