@@ -14,9 +14,13 @@ import { ChunkFilter } from '../repository/chunk-filter.js';
 import { type KeyFile, unlock } from '../repository/keys.js';
 import { type RsaPrivateKey, type RsaPublicKey, readPrivateKey, readPublicKey } from '../repository/rsa.js';
 import type { RepositoryKey } from '../repository/seal.js';
+import { fileSize } from './files.js';
 import { History } from './history.js';
 import { Outbox } from './outbox.js';
 import { TaskGroup } from './threads/pool.js';
+
+/** About what a catalog's file grows by. */
+const catalogBytesPerChunk = 64;
 
 /** What every activity of this host shares: config, catalogs, open destinations, unlocked keys. */
 export class Host {
@@ -96,7 +100,7 @@ export class Host {
   async filter(job: string): Promise<SharedArrayBuffer> {
     let filter = this.filters.get(job);
     if (!filter) {
-      const made = new ChunkFilter();
+      const made = ChunkFilter.for((fileSize(this.catalogFile(job)) ?? 0) / catalogBytesPerChunk);
       // Attached before it is filled, so that nothing added meanwhile is missed.
       this.catalog(job).filter = made;
       filter = new TaskGroup(new AbortController().signal)

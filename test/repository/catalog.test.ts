@@ -173,7 +173,7 @@ describe('Scope', () => {
 
 describe('ChunkFilter', () => {
   test('never denies what was added, and rarely claims what was not', () => {
-    const filter = new ChunkFilter();
+    const filter = ChunkFilter.for(10);
     const shared = new ChunkFilter(filter.memory);
     const added = fc.sample(chunk, { numRuns: 3000, seed: 1 });
     for (const each of added) filter.add(each);
@@ -182,8 +182,13 @@ describe('ChunkFilter', () => {
     expect(others.filter((each) => filter.mayHave(each)).length).toBeLessThan(30);
   });
 
+  test('is as large as it has to be', () => {
+    const bytes = [0, 10, 500_000, 600_000, 5_000_000, 1e9].map((chunks) => ChunkFilter.for(chunks).memory.byteLength);
+    expect(bytes).toEqual([1, 1, 1, 2, 16, 16].map((mebibytes) => mebibytes << 20));
+  });
+
   test('a claim is no proof: the catalog is asked', () => {
-    catalog.filter = new ChunkFilter();
+    catalog.filter = ChunkFilter.for(10);
     catalog.filter.add(id('7'));
     catalog.addPacks('i3', [pack('c', ['4'])]);
     catalog.setPresence('nas', new Map([[packName(id('c')), 1000]]));
@@ -193,7 +198,7 @@ describe('ChunkFilter', () => {
 
   test('filled from the catalog it knows all of it', () => {
     catalog.addPacks('i1', [pack('a', ['1', '2'])]);
-    const filter = new ChunkFilter();
+    const filter = ChunkFilter.for(10);
     catalog.fill(filter);
     expect([filter.mayHave(id('1')), filter.mayHave(id('2')), filter.mayHave(id('9'))]).toEqual([true, true, false]);
   });

@@ -1,7 +1,8 @@
 import { Catalog } from '../../repository/catalog.js';
 import { ChunkFilter } from '../../repository/chunk-filter.js';
 
-const maxOpen = 8;
+// Each keeps some megabytes of pages.
+const maxOpen = 3;
 const open = new Map<string, Catalog>();
 
 /** This thread's connection to a catalog; kept open, since every task needs one. */
