@@ -37,14 +37,14 @@ export class Holdfast implements Contender {
   }
 
   async version(): Promise<string> {
-    return (await run({ program: process.execPath, args: [bin, '--version'] })).stdout.trim();
+    return (await run({ program: bin, args: ['--version'] })).stdout.trim();
   }
 
   async init(): Promise<void> {
     if (this.#up !== undefined) return;
     const log = join(this.options.home, 'up.log');
     const fd = openSync(log, 'w');
-    this.#up = spawn(process.execPath, [bin, '--config', this.#config, 'up'], {
+    this.#up = spawn(bin, ['--config', this.#config, 'up'], {
       stdio: ['ignore', fd, fd],
       env: environment(),
     });
@@ -87,8 +87,8 @@ export class Holdfast implements Contender {
     const worker = new Sampler(pid, isServer);
     const server = new Sampler(pid, (program) => !isServer(program));
     const cost = await run({
-      program: process.execPath,
-      args: [bin, '--config', this.#config, ...args],
+      program: bin,
+      args: ['--config', this.#config, ...args],
       env: environment(),
     });
     const memory = Math.max(worker.stop(), cost.memory);

@@ -32,7 +32,7 @@ export function collectYoung(): void {
 
 /**
  * Lets V8 collect young garbage in the thread whose it is. Its helpers, four however few cores there are, take them from the
- * threads that compress and encrypt. The rest of its helpers can only be set on node's command line, as bin/holdfast.js does.
+ * threads that compress and encrypt. Those that mark old garbage stay: without them a worker's memory grows by a sixth.
  */
 export function collectAlone(): void {
   setFlagsFromString('--no-parallel-scavenge');
