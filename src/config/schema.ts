@@ -149,7 +149,9 @@ const drillSchema = z
   .describe('When to try a restore by itself, and what to restore and to ask of it. Left out: by hand only.');
 
 const compressionSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('zstd').describe('Zstandard.'), level: level(19, 3) }).describe('Zstandard.'),
+  z
+    .strictObject({ type: z.literal('zstd').describe('Zstandard.'), level: level(19, 3) })
+    .describe('Zstandard, with a window as long as a pack. Levels 1 to 3 are faster than the zstd program has them.'),
   z
     .strictObject({
       type: z.literal('gzip').describe('gzip, where zstd is not to be had at restore.'),
