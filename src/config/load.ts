@@ -6,7 +6,7 @@ import { parseConfigDocument } from './document.js';
 import { type Found, problemsOf, withPosition } from './issues.js';
 import { nearest } from './nearest.js';
 import { normalize } from './normalize.js';
-import { expandHome, systemConfigFolder, userConfigFolder } from './paths.js';
+import { expandHome, lookingUpOnce, systemConfigFolder, userConfigFolder } from './paths.js';
 import { ConfigErrors, type ConfigProblem, type ConfigWarning } from './problems.js';
 import { type Config, configSchema, type JobConfig } from './schema.js';
 import { secretless } from './sensitive.js';
@@ -77,7 +77,7 @@ export function parseConfig(source: string, file: string): LoadedConfig {
   const parsed = configSchema.safeParse(value);
   if (!parsed.success) throw fail([...problemsOf(parsed.error.issues, value), ...checkNames(value)]);
   const config = normalize(parsed.data);
-  const { problems, warnings } = validate(config);
+  const { problems, warnings } = lookingUpOnce(() => validate(config));
   const names = checkNames(value);
   if (problems.length + names.length > 0) throw fail([...names, ...problems]);
   return { config, path: file, hash: configHash(config), warnings };

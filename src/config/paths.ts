@@ -70,8 +70,26 @@ export function isInside(path: string, folder: string): boolean {
   return between === '' || (between !== '..' && !between.startsWith(`..${sep}`) && !isAbsolute(between));
 }
 
+let known: Map<string, string> | undefined;
+
+/** Looks each path up once while `work` goes on: many jobs are compared with many destinations. Synchronous. */
+export function lookingUpOnce<T>(work: () => T): T {
+  known = new Map();
+  try {
+    return work();
+  } finally {
+    known = undefined;
+  }
+}
+
 /** The real path of as much of `path` as exists (symbolic links followed), with the rest as written. */
 export function realPath(path: string): string {
+  const found = known?.get(path) ?? lookUp(path);
+  known?.set(path, found);
+  return found;
+}
+
+function lookUp(path: string): string {
   let existing = resolve(path);
   const rest: string[] = [];
   for (;;) {
