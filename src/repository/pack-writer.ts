@@ -30,7 +30,8 @@ export class PackBuilder {
     this.used = 0;
     this.places = [];
     this.contentBytes = 0;
-    this.append('generation', content);
+    this.space(content.length).set(content);
+    this.end('generation', content.length);
   }
 
   get isEmpty(): boolean {
@@ -43,9 +44,19 @@ export class PackBuilder {
   }
 
   add(id: string, content: Uint8Array): void {
-    const offset = this.append(id, content);
-    this.places.push([id, offset, content.length]);
-    this.contentBytes += content.length;
+    this.space(content.length).set(content);
+    this.addSpace(id, content.length);
+  }
+
+  /** Where the next chunk's content goes: it may be read to there before it is known whether it is to be added. It has to fit. */
+  space(length: number): Buffer {
+    return this.memory.subarray(this.used + tarHeaderSize, this.used + tarHeaderSize + length);
+  }
+
+  /** Adds the chunk whose content lies in `space`. */
+  addSpace(id: string, length: number): void {
+    this.places.push([id, this.end(id, length), length]);
+    this.contentBytes += length;
   }
 
   /** The finished tar; valid until `reset`. */
@@ -54,12 +65,12 @@ export class PackBuilder {
     return this.memory.subarray(0, this.used + tarEndSize);
   }
 
-  private append(name: string, content: Uint8Array): number {
-    writeTarHeader(this.memory, this.used, name, content.length);
+  /** Makes what lies in `space` a member; returns where its content begins. */
+  private end(name: string, length: number): number {
+    writeTarHeader(this.memory, this.used, name, length);
     const offset = this.used + tarHeaderSize;
-    this.memory.set(content, offset);
-    const end = this.used + tarMemberSize(content.length);
-    this.memory.fill(0, offset + content.length, end);
+    const end = this.used + tarMemberSize(length);
+    this.memory.fill(0, offset + length, end);
     this.used = end;
     return offset;
   }

@@ -143,7 +143,10 @@ class Lane {
       return undefined;
     }
     try {
-      const got = readSync(fd, this.buffer, 0, size, 0);
+      // Straight to where it goes, unless the pack may be full.
+      const direct = !this.needsFlush(size);
+      const content = direct ? this.pack.space(size) : this.buffer.subarray(0, size);
+      const got = readSync(fd, content, 0, size, 0);
       const stat = fstatSync(fd, { bigint: true });
       const same =
         got === size &&
@@ -156,7 +159,7 @@ class Lane {
       this.result.read += got;
       this.meter.add('read', got);
       const xattrs = listXattrs(fd);
-      const id = this.chunk(this.buffer.subarray(0, got));
+      const id = direct ? this.chunkInPlace(content) : this.chunk(content);
       const rest = xattrs.length > 0 ? `,"xattrs":${JSON.stringify(xattrPairs(xattrs))}` : '';
       return `${draft.slice(0, -1)}${rest},"chunks":["${id}"]}`;
     } catch (error) {
@@ -299,17 +302,31 @@ class Lane {
   private chunk(content: Buffer): string {
     const id = chunkId(content);
     if (this.seen.has(id) || this.scope.has(id)) return id;
-    if (
-      !this.pack.isEmpty &&
-      (this.pack.contentBytes + content.length / 2 > this.target || !this.pack.fits(content.length))
-    ) {
-      this.flush();
-    }
+    if (this.needsFlush(content.length)) this.flush();
     this.pack.add(id, content);
-    this.seen.add(id);
-    this.result.fresh += content.length;
-    this.meter.add('new', content.length);
+    this.count(id, content.length);
     return id;
+  }
+
+  /** The same for what lies in the pack's `space`. */
+  private chunkInPlace(content: Buffer): string {
+    const id = chunkId(content);
+    if (this.seen.has(id) || this.scope.has(id)) return id;
+    this.pack.addSpace(id, content.length);
+    this.count(id, content.length);
+    return id;
+  }
+
+  private count(id: string, length: number): void {
+    this.seen.add(id);
+    this.result.fresh += length;
+    this.meter.add('new', length);
+  }
+
+  /** Whether a new chunk of this length goes into the next pack. */
+  private needsFlush(length: number): boolean {
+    if (this.pack.isEmpty) return false;
+    return this.pack.contentBytes + length / 2 > this.target || !this.pack.fits(length);
   }
 
   private flush(): void {
