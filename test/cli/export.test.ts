@@ -22,6 +22,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExportDocument } from '../../src/workflows/export-types.js';
 import { TestHost } from '../support/cli.js';
 import { mountTmpfs } from '../support/mounts.js';
+import { until } from '../workflows/harness.js';
 
 let host: TestHost;
 const longName = `${'long '.repeat(40)}name.txt`;
@@ -239,6 +240,23 @@ test('an interrupted export leaves nothing', async () => {
   const ended = await command.kill('SIGINT');
   expect(ended.code, ended.stderr).toBe(130);
   expect([existsSync(file), existsSync(partial)]).toEqual([false, false]);
+});
+
+test('in the host’s own worker it goes on without the command, and is published once', async () => {
+  const file = host.path('by-host.tar.zst');
+  const asked = ['export', 'site', '-o', file, '--host', '--overwrite'];
+  const lone = host.start(asked);
+  await until(() => /started export\//.test(lone.stderr), 'it started');
+  await lone.kill('SIGKILL');
+  const document = await host.json<ExportDocument>(asked);
+  expect(document).toMatchObject({ status: 'succeeded', format: 'tar.zst', file, encrypted: false });
+  await until(() => !existsSync(`${file}.partial`), 'nothing is being written');
+  expect(list(unpack('by-host', 'tar', ['--zstd', '-xf', file]))).toEqual(list(host.source));
+  const refused = await host.json<{ error: { code: string } }>(
+    ['export', 'site', '-o', '-', '--format', 'zip', '--host'],
+    [2],
+  );
+  expect(refused.error.code).toBe('UsageInvalid');
 });
 
 test('files of a damaged pack are named and left out, others are whole', async () => {
