@@ -29,6 +29,7 @@ import { codecOf } from './batch.js';
 import { type RawFinding, readerOf } from './check-inspect.js';
 import { supply } from './commit.js';
 import type { Host } from './host.js';
+import { localEntries } from './local-manifests.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
 import { forgetDamage } from './retention-verdicts.js';
 import { writePlainPack } from './threads/plain-pack.js';
@@ -253,7 +254,10 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   const lengths = new Map(listed.chunks.map(([id, , length]) => [id, length]));
   const reader = readerOf(catalog, repository.stores, key, signal);
   const lost = new Set(finding.chunks.filter((id) => lengths.has(id)));
-  const entries = await affectedEntries(catalog, reader, roots, lost, signal);
+  const entries = await affectedEntries(catalog, reader, roots, lost, {
+    signal,
+    known: (chunks) => localEntries(host, input.job, chunks),
+  });
   // A pack may hold more than any snapshot needs.
   const wanted = new Set(entries.flatMap((entry) => entry.chunks));
   if (wanted.size === 0) return undefined;
