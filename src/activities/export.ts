@@ -15,7 +15,7 @@ import type { RestoreHeartbeat } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
 import { type ArchiveTarget, fileTarget, streamTarget } from './archive-sink.js';
 import { writeDurable } from './durable.js';
-import { bounded, noteProblem, type RestoreRepository } from './restore-run.js';
+import { bounded, noteNewer, noteProblem, type RestoreRepository } from './restore-run.js';
 import { readJson } from './threads/line-writer.js';
 
 /** What the export needs of the host it runs on. */
@@ -99,7 +99,9 @@ export async function writeArchive(
 ): Promise<ExportDocument> {
   const { catalog, stores, key } = repository;
   for (const { code, message } of repository.warnings) warn(tally, code, message);
-  const { id, root } = resolveSnapshot(catalog, input.snapshot);
+  const row = resolveSnapshot(catalog, input.snapshot);
+  const { id, root } = row;
+  noteNewer(repository, row, input.snapshot, tally);
   if (root.archive !== undefined) {
     throw new HoldfastError('UsageInvalid', `snapshot ${id} is an archive already: archives/${root.archive.name}`, {
       hint: 'Copy that file from a destination, or restore the snapshot.',
@@ -197,7 +199,7 @@ function documentOf(
     run,
     job: input.job,
     snapshot,
-    status: lost === 0 ? 'succeeded' : nothing ? 'failed' : 'partial',
+    status: lost + tally.skippedOther === 0 ? 'succeeded' : nothing ? 'failed' : 'partial',
     files: { exported: tally.restored, failed: tally.failed },
     bytes: tally.bytes,
     damaged,

@@ -4,7 +4,7 @@ import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { SafeRoot } from '../platform/restore-fs.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { packName } from '../repository/layout.js';
+import { packName, snapshotIdOf } from '../repository/layout.js';
 import { type PackProblem, PackReader, scopeOf } from '../repository/reader.js';
 import { checkSpace, joinPlans, partsFor } from '../repository/restore/join-plans.js';
 import {
@@ -105,12 +105,29 @@ export async function planStep(
   const known = readJson<RestorePlan>(planFiles.plan(scratch));
   const snapshot = known?.snapshot ?? chooseSnapshot(catalog, input, early);
   const row = rowOf(catalog, snapshot);
+  noteNewer(repository, row, input.snapshot, early);
   const warnOf = (code: string, message: string): void => warn(early, code, message);
   const here = await withContent({ ...step, warn: warnOf }, repository, row, input.paths);
   try {
     return await planFrom(step, here, patient, snapshot, known, early);
   } finally {
     if (here !== repository) here.catalog.close();
+  }
+}
+
+/** Says that a newer snapshot can't be read where the latest was asked for: then less than all is done. */
+export function noteNewer(
+  { catalog, warnings }: Pick<RestoreRepository, 'catalog' | 'warnings'>,
+  row: SnapshotRow,
+  reference: string,
+  tally: Tally,
+): void {
+  if (reference !== 'latest') return;
+  for (const { path: name = '' } of warnings) {
+    const id = snapshotIdOf(name);
+    if (id === undefined || catalog.snapshot(id) !== undefined || name < row.name) continue;
+    warn(tally, 'SnapshotOlder', `the snapshot ${id} can't be read; this is the one of ${row.root.time} (${row.id})`);
+    tally.skippedOther++;
   }
 }
 

@@ -20,6 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExportDocument } from '../../src/workflows/export-types.js';
+import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import { TestHost } from '../support/cli.js';
 import { mountTmpfs } from '../support/mounts.js';
 import { until } from '../workflows/harness.js';
@@ -283,4 +284,20 @@ test('files of a damaged pack are named and left out, others are whole', async (
     for (const { path } of document.damaged) delete expected[path.slice(host.source.length + 1)];
     expect(list(out)).toEqual(expected);
   }
+});
+
+test('where the latest snapshot cannot be read, an older one is not the whole answer', async () => {
+  const other = host.path('other.json');
+  const written = JSON.parse(readFileSync(host.configFile, 'utf8')) as object;
+  writeFileSync(other, JSON.stringify({ ...written, state: host.path('other-state') }), { mode: 0o600 });
+  const folder = host.path('nas', 'fault-host', 'site', 'snapshots');
+  const [first = ''] = readdirSync(folder);
+  writeFileSync(join(folder, '20990101T000000Z-00000000000000aa.json'), readFileSync(join(folder, first)));
+  const file = host.path('older.zip');
+  const document = await host.json<ExportDocument>(['export', 'data', '-o', file], [0], other);
+  expect(document.status).toBe('succeeded');
+  const asked = ['restore', 'site', '--to', host.path('older'), host.path('source', 'secret')];
+  const restored = await host.json<RestoreDocument>(asked, [3], other);
+  expect(restored).toMatchObject({ status: 'partial', files: { restored: 1 } });
+  expect(restored.warnings.map(({ code }) => code)).toContain('SnapshotOlder');
 });
