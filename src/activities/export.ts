@@ -15,7 +15,7 @@ import type { RestoreHeartbeat } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
 import { type ArchiveTarget, fileTarget, streamTarget } from './archive-sink.js';
 import { writeDurable } from './durable.js';
-import { bounded, noteNewer, noteProblem, type RestoreRepository } from './restore-run.js';
+import { bounded, noteNewer, noteProblem, type RestoreRepository, refuseUnreadable } from './restore-run.js';
 import { readJson } from './threads/line-writer.js';
 
 /** What the export needs of the host it runs on. */
@@ -99,6 +99,7 @@ export async function writeArchive(
 ): Promise<ExportDocument> {
   const { catalog, stores, key } = repository;
   for (const { code, message } of repository.warnings) warn(tally, code, message);
+  refuseUnreadable(repository);
   const row = resolveSnapshot(catalog, input.snapshot);
   const { id, root } = row;
   noteNewer(repository, row, input.snapshot, tally);

@@ -103,6 +103,7 @@ export async function planStep(
   const early = newTally();
   for (const { code, message } of repository.warnings) warn(early, code, message);
   const known = readJson<RestorePlan>(planFiles.plan(scratch));
+  refuseUnreadable(repository);
   const snapshot = known?.snapshot ?? chooseSnapshot(catalog, input, early);
   const row = rowOf(catalog, snapshot);
   noteNewer(repository, row, input.snapshot, early);
@@ -113,6 +114,17 @@ export async function planStep(
   } finally {
     if (here !== repository) here.catalog.close();
   }
+}
+
+/** @throws HoldfastError IntegrityMismatch where there are snapshots, and none of them can be read. */
+export function refuseUnreadable({ catalog, warnings }: Pick<RestoreRepository, 'catalog' | 'warnings'>): void {
+  if (catalog.snapshotIds().size > 0) return;
+  const unread = warnings.find(({ path: name }) => name !== undefined && snapshotIdOf(name) !== undefined);
+  if (unread === undefined) return;
+  throw new HoldfastError('IntegrityMismatch', `no snapshot there can be read: ${unread.message}`, {
+    hint: 'Is holdfast.json the one of this repository? The state folder of the host keeps a copy of it in keys/.',
+    retryable: false,
+  });
 }
 
 /** Says that a newer snapshot can't be read where the latest was asked for: then less than all is done. */
