@@ -91,10 +91,15 @@ export async function inspect(
   const nowhere: Unresolved[] = [];
   const lost = new Map<string, Unresolved[]>();
   const scopes = new Map(rows.map(({ id, root }) => [id, scopeOf(catalog, root)]));
+  const current = new Map(live.roots.map((id, at) => [id, new Set(live.scopes[at])]));
   for (const each of live.unresolved) {
     const places = scopes.get(each.snapshot)?.locate(each.chunk) ?? [];
     if (places.length === 0) nowhere.push(each);
-    for (const { pack } of places) lost.set(pack, [...(lost.get(pack) ?? []), each]);
+    // A pack that only a superseded index lists was given up in favour of another one.
+    const listed = places.filter(({ pack }) =>
+      catalog.indexesOf(catalog.packNumber(pack) ?? -1).some((index) => current.get(each.snapshot)?.has(index)),
+    );
+    for (const { pack } of listed.length > 0 ? listed : places) lost.set(pack, [...(lost.get(pack) ?? []), each]);
   }
   for (const [pack, needs] of lost) {
     const isStored = catalog.holders(catalog.objectOf(pack)).length > 0;

@@ -22,14 +22,16 @@ import {
 import { findLive } from '../repository/liveness.js';
 import { PackBuilder } from '../repository/pack-writer.js';
 import { rootBytes, rootHash, rootLimit } from '../repository/root.js';
-import type { RepositoryKey } from '../repository/seal.js';
+import { canRead, type RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import type { CheckInput } from '../workflows/care-types.js';
 import { codecOf } from './batch.js';
 import { type RawFinding, readerOf } from './check-inspect.js';
 import { supply } from './commit.js';
 import type { Host } from './host.js';
+import { localEntries } from './local-manifests.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
+import { forgetDamage } from './retention-verdicts.js';
 import { writePlainPack } from './threads/plain-pack.js';
 import { TaskGroup } from './threads/pool.js';
 import { type PlainPack, spoolFiles, spoolFolders } from './threads/spool-files.js';
@@ -81,6 +83,7 @@ export async function repairAll(
     }
   }
   for (const store of repository.stores) {
+    forgetDamage(catalog, store.name);
     try {
       await levelOut(bench, store);
     } catch (error) {
@@ -114,7 +117,10 @@ async function repairOne(bench: Bench, store: Store | undefined, finding: RawFin
   const index = indexIdOf(object);
   if (index !== undefined) return repairIndex(bench, store, index);
   const snapshot = snapshotIdOf(object);
-  if (snapshot !== undefined) return repairRoot(bench, store, bench.catalog.snapshot(snapshot), object);
+  if (snapshot !== undefined) {
+    const from = await repairRoot(bench, store, bench.catalog.snapshot(snapshot), object);
+    return from ?? (await setAside(bench, store, snapshot, object));
+  }
   if (deletionIdOf(object) !== undefined) return repairDeletion(bench, store, object);
   const pack = bench.catalog.packAt(object);
   if (pack !== undefined)
@@ -183,6 +189,24 @@ async function repairRoot(
   return 'the catalog';
 }
 
+/**
+ * Puts a root that nobody can read out of the way: what it needs can't be known, and that would stop every prune. Its bytes
+ * stay, in `damaged/`, and a deletion record says that the snapshot is lost.
+ */
+async function setAside(bench: Bench, store: Store, snapshot: string, name: string): Promise<string | undefined> {
+  const { catalog, key, repository, signal } = bench;
+  // One that is away may have it whole.
+  if (catalog.snapshot(snapshot) !== undefined || repository.unread.size > 0 || !canRead(key)) return undefined;
+  const aside = `damaged/${path.posix.basename(name)}`;
+  const bytes = await store.destination.read(store.key(name), { maxBytes: rootLimit, signal });
+  await store.destination.put(store.key(aside), { bytes }, { signal });
+  await writeDownAsLost(bench, store, snapshot);
+  await store.destination.delete(store.key(name), signal);
+  catalog.dropPresence(store.name, name);
+  catalog.dropGone(store.name, snapshot);
+  return `nothing: it is lost, written down as such, and kept as ${aside}`;
+}
+
 /** A record that can't be read stops every prune; what it marked is marked again by the next one. */
 async function repairDeletion(bench: Bench, store: Store, name: string): Promise<string | undefined> {
   const json = bench.catalog.db
@@ -230,7 +254,10 @@ async function rereadPack(bench: Bench, store: Store, finding: RawFinding, pack:
   const lengths = new Map(listed.chunks.map(([id, , length]) => [id, length]));
   const reader = readerOf(catalog, repository.stores, key, signal);
   const lost = new Set(finding.chunks.filter((id) => lengths.has(id)));
-  const entries = await affectedEntries(catalog, reader, roots, lost, signal);
+  const entries = await affectedEntries(catalog, reader, roots, lost, {
+    signal,
+    known: (chunks) => localEntries(host, input.job, chunks),
+  });
   // A pack may hold more than any snapshot needs.
   const wanted = new Set(entries.flatMap((entry) => entry.chunks));
   if (wanted.size === 0) return undefined;
@@ -393,19 +420,24 @@ async function bringBack(bench: Bench, store: Store | undefined, finding: RawFin
   }
   const gone = catalog.gone().find((one) => one.id === id && (!store || one.destination === store.name));
   for (const target of targets.length > 0 ? targets : repository.stores) {
-    const now = await target.destination.now(signal);
-    const follower = catalog.snapshots().find(({ root }) => root.previous?.id === id)?.root.previous;
-    const record = {
-      format: 1,
-      id: newObjectId(),
-      time: now.toISOString(),
-      snapshots: [{ id, seq: row?.seq ?? gone?.seq ?? 0, sha256: row?.sha256 ?? follower?.sha256 ?? '' }],
-      packs: [],
-      indexes: [],
-      done: now.toISOString(),
-    };
-    await putSealed(bench, target, 'deletion', deletionName(record.id), Buffer.from(JSON.stringify(record), 'utf8'));
+    await writeDownAsLost(bench, target, id, row?.seq ?? gone?.seq, row?.sha256);
     catalog.dropGone(target.name, id);
   }
   return 'nothing: it is lost, and written down as such';
+}
+
+async function writeDownAsLost(bench: Bench, store: Store, id: string, seq = 0, sha256?: string): Promise<void> {
+  const { catalog, signal } = bench;
+  const now = (await store.destination.now(signal)).toISOString();
+  const follower = catalog.snapshots().find(({ root }) => root.previous?.id === id)?.root.previous;
+  const record = {
+    format: 1,
+    id: newObjectId(),
+    time: now,
+    snapshots: [{ id, seq, sha256: sha256 ?? follower?.sha256 ?? '' }],
+    packs: [],
+    indexes: [],
+    done: now,
+  };
+  await putSealed(bench, store, 'deletion', deletionName(record.id), Buffer.from(JSON.stringify(record), 'utf8'));
 }

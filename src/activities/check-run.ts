@@ -6,6 +6,7 @@ import { affectedEntries } from '../repository/affected.js';
 import type { Catalog, ChunkLocation } from '../repository/catalog.js';
 import { archiveNameOf, snapshotIdOf } from '../repository/layout.js';
 import { chainGaps } from '../repository/rollback.js';
+import { canRead } from '../repository/seal.js';
 import type { CheckDestination, CheckDocument, CheckInput, Finding } from '../workflows/care-types.js';
 import type { Warning } from '../workflows/types.js';
 import { choosePacks, inspect, type RawFinding, readerOf } from './check-inspect.js';
@@ -13,6 +14,7 @@ import { type Repairs, repairAll } from './check-repair.js';
 import type { Host } from './host.js';
 import { download } from './hydrate.js';
 import { takeJobLock } from './job-lock.js';
+import { localEntries } from './local-manifests.js';
 import { openRepository } from './open-repository.js';
 import { packSlots } from './pack-slots.js';
 import type { RestoreRepository } from './restore-run.js';
@@ -278,7 +280,8 @@ export async function checkRepair(
 }
 
 const namesFile = (folder: string): string => path.join(folder, 'names.json');
-type Names = Record<string, Pick<Finding, 'files' | 'moreFiles' | 'snapshots'>>;
+/** `sealed`: the private key would tell more files. */
+type Names = Record<string, Pick<Finding, 'files' | 'moreFiles' | 'snapshots'> & { sealed: boolean }>;
 const nameOf = (finding: RawFinding): string => `${finding.destination} ${finding.object}`;
 
 /** Says for each finding which files of which snapshots can't be had from that destination. */
@@ -309,8 +312,11 @@ async function nameFiles(
         reader,
         roots.map(({ root }) => root),
         wanted,
-        signal,
-        (places) => !places.some(serves),
+        {
+          signal,
+          isLost: (places) => !places.some(serves),
+          known: (chunks) => localEntries(host, input.job, chunks),
+        },
       );
       for (const finding of here) {
         const own = new Set(finding.chunks);
@@ -319,6 +325,7 @@ async function nameFiles(
           files: hit.slice(0, maxFiles).map(({ path: where, snapshots }) => ({ path: where, snapshots })),
           moreFiles: Math.max(0, hit.length - maxFiles),
           snapshots: [...new Set([...finding.snapshots, ...hit.flatMap(({ snapshots }) => snapshots)])],
+          sealed: !canRead(key) && hit.some(({ unread }) => unread === true),
         };
       }
     }
@@ -340,17 +347,25 @@ export async function checkFinish(
   const raw = allFindings(folder);
   const names = await nameFiles(host, input, run, raw, signal);
   const repairs = readJson<Repairs>(files.repairs(folder)) ?? {};
+  let sealedFindings = 0;
   const findings = raw.map((finding): Finding => {
     const { chunks: _, ...rest } = finding;
     const repaired = repairs[nameOf(finding)];
+    const { sealed, ...named } = names[nameOf(finding)] ?? { sealed: false };
+    if (sealed && repaired === undefined) sealedFindings++;
     return {
       ...rest,
       files: [],
       moreFiles: 0,
-      ...names[nameOf(finding)],
+      ...named,
       ...(repaired === undefined ? {} : { repaired }),
     };
   });
+  if (sealedFindings > 0) {
+    const command = `holdfast check ${input.job} --read-data --identity FILE`;
+    const message = `of ${sealedFindings} findings not all files are known to this host: where the private key is, '${command}' names them, and with --repair heals what the sources still hold`;
+    listed.warnings.unshift({ code: 'PrivateKeyNeeded', message });
+  }
   const catalog = host.catalog(input.job);
   const lines = readLines(folder);
   const destinations = listed.destinations.map((destination) => {

@@ -49,6 +49,8 @@ export interface Suppliers {
   others: Store[];
   /** Scratch folder for objects on their way from one destination to another. */
   scratch: string;
+  /** Told of each pack that nobody has whole, in place of failing for it. */
+  onLost?(pack: string): void;
 }
 
 /**
@@ -187,7 +189,14 @@ export async function supply(
   const worker = async (): Promise<void> => {
     for (let pack = missing.shift(); pack !== undefined; pack = missing.shift()) {
       signal.throwIfAborted();
-      const bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+      let bytes: number;
+      try {
+        bytes = await heal(catalog, store, pack, suppliers, signal, onProgress);
+      } catch (error) {
+        if (!suppliers.onLost || !(error instanceof HoldfastError) || error.code !== 'SpoolLost') throw error;
+        suppliers.onLost(pack);
+        continue;
+      }
       onProgress(0, bytes);
       catalog.addPresence(store.name, catalog.objectOf(pack), bytes);
       answer.healed++;

@@ -1,3 +1,4 @@
+import { rmSync, statSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { Context } from '@temporalio/activity';
 import { HoldfastError } from '../errors.js';
@@ -9,10 +10,13 @@ import { PackReader, type PackReaderOptions } from '../repository/reader.js';
 import type { Tally } from '../repository/restore/plan-files.js';
 import { newTally, warn } from '../repository/restore/tally.js';
 import { resolveSnapshot } from '../repository/snapshots.js';
-import type { ExportDocument, ExportInput } from '../workflows/export-types.js';
+import { type ExportDocument, type ExportInput, partialOf } from '../workflows/export-types.js';
 import type { RestoreHeartbeat } from '../workflows/restore-types.js';
+import { oneAtATime } from './alone.js';
 import { type ArchiveTarget, fileTarget, streamTarget } from './archive-sink.js';
-import { bounded, noteProblem, type RestoreRepository } from './restore-run.js';
+import { writeDurable } from './durable.js';
+import { bounded, noteNewer, noteProblem, type RestoreRepository, refuseUnreadable } from './restore-run.js';
+import { readJson } from './threads/line-writer.js';
 
 /** What the export needs of the host it runs on. */
 export interface ExportDeps {
@@ -22,8 +26,15 @@ export interface ExportDeps {
   open(input: ExportInput, signal: AbortSignal): Promise<RestoreRepository>;
   /** The archive's password, where it is to have one. */
   password: string | undefined;
-  /** Where an archive for `-` goes. */
-  output: Writable;
+  /** Where an archive for `-` goes; absent where nobody would read it. */
+  output?: Writable;
+  /** Of a worker that goes on after a crash, and that others may share the file with. */
+  standing?: {
+    /** @throws HoldfastError JobBusy while somebody else writes the file. */
+    lock(file: string): { release(): void };
+    /** A file, next to nothing in size, that says what an attempt was about to publish. */
+    record(file: string): string;
+  };
 }
 
 /** Which run, and the signed input that started it. */
@@ -38,6 +49,7 @@ const manifestCacheBytes = 32 * 1024 * 1024;
 
 /** The export's activity on this host: checks the caller, heartbeats, writes the archive. */
 export function createExportActivities(deps: ExportDeps) {
+  const alone = oneAtATime();
   return {
     async exportArchive(ref: ExportRef): Promise<ExportDocument> {
       const { input } = ref;
@@ -51,8 +63,19 @@ export function createExportActivities(deps: ExportDeps) {
         const { restored: files, failed, bytes } = tally;
         context.heartbeat({ phase: 'files', files, failed, bytes } satisfies RestoreHeartbeat);
       }, beatMs);
+      const write = async (): Promise<ExportDocument> => {
+        const lock = deps.standing?.lock(input.file);
+        try {
+          return (
+            publishedBefore(ref, deps) ?? (await writeArchive(ref, await deps.open(input, signal), deps, tally, signal))
+          );
+        } finally {
+          lock?.release();
+        }
+      };
       try {
-        return await writeArchive(ref, await deps.open(input, signal), deps, tally, signal);
+        // A lost heartbeat starts another attempt while this one is yet to notice.
+        return await (deps.standing ? alone(ref.run, write) : write());
       } finally {
         clearInterval(timer);
       }
@@ -70,13 +93,16 @@ export type ExportActivities = ReturnType<typeof createExportActivities>;
 export async function writeArchive(
   { input, run, startedAt }: ExportRef,
   repository: RestoreRepository,
-  { password, output }: Pick<ExportDeps, 'password' | 'output'>,
+  { password, output, standing }: Pick<ExportDeps, 'password' | 'output' | 'standing'>,
   tally: Tally,
   signal: AbortSignal,
 ): Promise<ExportDocument> {
   const { catalog, stores, key } = repository;
   for (const { code, message } of repository.warnings) warn(tally, code, message);
-  const { id, root } = resolveSnapshot(catalog, input.snapshot);
+  refuseUnreadable(repository);
+  const row = resolveSnapshot(catalog, input.snapshot);
+  const { id, root } = row;
+  noteNewer(repository, row, input.snapshot, tally);
   if (root.archive !== undefined) {
     throw new HoldfastError('UsageInvalid', `snapshot ${id} is an archive already: archives/${root.archive.name}`, {
       hint: 'Copy that file from a destination, or restore the snapshot.',
@@ -100,7 +126,7 @@ export async function writeArchive(
     tally,
     signal,
   });
-  const target = input.file === '-' ? streamTarget(output) : await fileTarget(input.file, input.overwrite);
+  const target = await targetOf(input, output);
   try {
     let count = 0;
     const counted = async function* (): AsyncGenerator<Member> {
@@ -113,11 +139,50 @@ export async function writeArchive(
     else await writeTar(counted(), target, input.format === 'tar.gz' ? 'gzip' : 'zstd', signal);
     signal.throwIfAborted();
     const nothing = count === 0 && tally.failed + tally.failedOther > 0;
+    const document = documentOf({ input, run, startedAt }, id, tally, nothing ? 0 : target.bytes, nothing);
+    if (standing && !nothing) notePublished(standing.record(input.file), input.file, document);
     if (!nothing) await target.publish();
-    return documentOf({ input, run, startedAt }, id, tally, nothing ? 0 : target.bytes, nothing);
+    return document;
   } finally {
     await target.discard();
   }
+}
+
+async function targetOf({ file, overwrite }: ExportInput, output: Writable | undefined): Promise<ArchiveTarget> {
+  if (file !== '-') return fileTarget(file, overwrite);
+  if (output) return streamTarget(output);
+  throw new HoldfastError('UsageInvalid', 'expected a file: the worker of the host has no stdout to write to');
+}
+
+interface Published {
+  document: ExportDocument;
+  /** The file's, which its name does not change. */
+  inode: string;
+}
+
+const inodeOf = (file: string): string | undefined => {
+  const found = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
+};
+
+function notePublished(record: string, file: string, document: ExportDocument): void {
+  writeDurable(
+    record,
+    Buffer.from(
+      JSON.stringify({ document, inode: inodeOf(partialOf(file)) } satisfies {
+        document: ExportDocument;
+        inode: string | undefined;
+      }),
+    ),
+  );
+}
+
+/** What an attempt that was killed before it could say so has published. */
+function publishedBefore({ input, run }: ExportRef, { standing }: ExportDeps): ExportDocument | undefined {
+  const known = standing && readJson<Published>(standing.record(input.file));
+  if (known?.document.run !== run || known.inode !== inodeOf(input.file)) return undefined;
+  rmSync(partialOf(input.file), { force: true });
+  return known.document;
 }
 
 function documentOf(
@@ -135,7 +200,7 @@ function documentOf(
     run,
     job: input.job,
     snapshot,
-    status: lost === 0 ? 'succeeded' : nothing ? 'failed' : 'partial',
+    status: lost + tally.skippedOther === 0 ? 'succeeded' : nothing ? 'failed' : 'partial',
     files: { exported: tally.restored, failed: tally.failed },
     bytes: tally.bytes,
     damaged,

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
+import { type LoadedConfig, loadConfig, withKeyPair } from '../config/load.js';
 import type { Config, DestinationConfig } from '../config/schema.js';
 import { resolveSecret, resolveSecrets, secretRegistry, unmask } from '../config/secrets.js';
 import type { Destination } from '../destinations/destination.js';
@@ -62,7 +62,9 @@ export class Host {
 
   /** Reads the config file again, so that each run starts from what it says now. */
   reload(): LoadedConfig {
-    this.loaded = loadConfig(this.loaded.path);
+    const { keyPair, path: file } = this.loaded;
+    const fresh = loadConfig(file);
+    this.loaded = keyPair === undefined ? fresh : withKeyPair(fresh, keyPair);
     return this.loaded;
   }
 

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { findJob } from '../config/load.js';
 import type { JobConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
-import type { Catalog } from '../repository/catalog.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import type { PruneDestination, PruneInput } from '../workflows/care-types.js';
 import type { Host } from './host.js';
 import { takeJobLock } from './job-lock.js';
@@ -12,7 +12,7 @@ import { claimRepository } from './key-setup.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
 import { pruneDestination } from './prune.js';
 import type { CareContext } from './repack.js';
-import { retentionVerdicts } from './retention-verdicts.js';
+import { damagedAt, retentionVerdicts } from './retention-verdicts.js';
 import { runFolder } from './run-context.js';
 import { spoolFolders } from './threads/spool-files.js';
 
@@ -75,11 +75,13 @@ export async function pruneAt(
     },
     key: async () => repository.key,
   };
-  const snapshots = verdictsAt(repository.catalog, job, destination, await store.destination.now(signal));
+  const rows = rowsAt(repository.catalog, destination);
+  const now = await store.destination.now(signal);
   const answer = await pruneDestination(context, destination, signal, onProgress, {
     thorough: true,
     trustClock: input.trustClock === true,
   });
+  const snapshots = verdictsOf(repository.catalog, job, destination, rows, now);
   return { ...emptyAnswer(destination), status: 'pruned', ...answer, snapshots };
 }
 
@@ -105,16 +107,26 @@ export async function prunePlan(
       planned.push({ ...emptyAnswer(name), status: 'skipped', error: reason ?? `${name} cannot be opened` });
       continue;
     }
-    const snapshots = verdictsAt(catalog, job, name, await store.destination.now());
+    const snapshots = verdictsOf(catalog, job, name, rowsAt(catalog, name), await store.destination.now());
     const removed = snapshots.filter(({ keep }) => !keep).length;
     planned.push({ ...emptyAnswer(name), status: 'planned', removed, snapshots });
   }
   return planned;
 }
 
-function verdictsAt(catalog: Catalog, job: JobConfig, destination: string, now: Date): PruneDestination['snapshots'] {
-  const rows = catalog.snapshots().filter((row) => catalog.holders(row.name).includes(destination));
-  const reasons = new Map(retentionVerdicts(catalog, job, rows, now.getTime()).map((one) => [one.id, one.reasons]));
+const rowsAt = (catalog: Catalog, destination: string): SnapshotRow[] =>
+  catalog.snapshots().filter((row) => catalog.holders(row.name).includes(destination));
+
+function verdictsOf(
+  catalog: Catalog,
+  job: JobConfig,
+  destination: string,
+  rows: readonly SnapshotRow[],
+  now: Date,
+): PruneDestination['snapshots'] {
+  const damaged = damagedAt(catalog, destination);
+  const verdicts = retentionVerdicts(catalog, job, rows, now.getTime(), damaged);
+  const reasons = new Map(verdicts.map((one) => [one.id, one.reasons]));
   return rows.map(({ id, root: { time, mode, complete } }) => {
     const why = reasons.get(id) ?? [];
     return { id, time, mode, complete, keep: why.length > 0, reasons: why.length > 0 ? why : ['no rule keeps it'] };
@@ -149,4 +161,5 @@ const emptyAnswer = (name: string): PruneDestination => ({
   repacked: 0,
   freed: 0,
   snapshots: [],
+  warnings: [],
 });

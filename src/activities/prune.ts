@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
+import type { Catalog, SnapshotRow } from '../repository/catalog.js';
 import { checkClocks } from '../repository/clock.js';
 import type { DeletionRecord } from '../repository/deletions.js';
 import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, snapshotIdOf } from '../repository/layout.js';
-import { findLive, type Liveness, missingIndex } from '../repository/liveness.js';
-import { PackReader } from '../repository/reader.js';
+import { findLive, type Liveness, type LostIndex, lostIndexes } from '../repository/liveness.js';
+import { isLoss, PackReader } from '../repository/reader.js';
 import { planRepack } from '../repository/repack-plan.js';
+import type { Root } from '../repository/root.js';
 import { canRead, type RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { readDeletion } from '../repository/sync.js';
@@ -13,7 +15,7 @@ import type { Warning } from '../workflows/types.js';
 import { type SendProgress, supply } from './commit.js';
 import { Removal } from './removal.js';
 import { type CareContext, repackGroup } from './repack.js';
-import { retentionVerdicts } from './retention-verdicts.js';
+import { damagedAt, rememberDamage, retentionVerdicts, tidiedKey } from './retention-verdicts.js';
 import { spoolFiles } from './threads/spool-files.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
@@ -43,7 +45,8 @@ export interface PruneAnswer {
 /**
  * Applies retention at one destination in two phases: roots that no rule keeps go and what only they needed is marked; what
  * was marked 72 h ago and is still not needed is deleted. Nothing is marked, removed or deleted unless every chunk of
- * every snapshot that stays was found to be stored here.
+ * every snapshot that stays was found to be stored here. What of a snapshot nobody has any more is told; the rest of it
+ * stays, and so does what the rules would keep in its place.
  */
 export async function pruneDestination(
   context: CareContext,
@@ -67,13 +70,10 @@ export async function pruneDestination(
     const times = here.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
     checkClocks(destination, times, Date.now(), now.getTime());
   }
-  const verdicts = retentionVerdicts(catalog, context.job, here, now.getTime());
-  const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
   const removal = new Removal(store, signal);
-  // What is locked cannot go yet, so neither can what it needs.
-  for (const row of here) if (goes.has(row.id) && (await removal.isLocked(row.name))) goes.delete(row.id);
-  const leaving = here.filter((row) => goes.has(row.id));
-  const stays = here.filter((row) => !goes.has(row.id));
+  const isHere = new Set(here.map(({ id }) => id));
+  const damaged = new Set([...damagedAt(catalog, destination)].filter((id) => isHere.has(id)));
+  const choice = await chooseLeaving(context, removal, here, damaged, now);
 
   const records: DeletionRecord[] = [];
   for (const [name, size] of listed) {
@@ -81,11 +81,12 @@ export async function pruneDestination(
   }
   const open = records.filter((record) => record.done === undefined);
   const due = open.filter((record) => now.getTime() - Date.parse(record.time) >= graceMs);
-  const tidyKey = `tidied:${destination}`;
-  const untidy = options.thorough === true || leaving.length > 0 || catalog.get(tidyKey) !== '1';
+  const tidyKey = tidiedKey(destination);
+  const untidy = options.thorough === true || choice.leaving.length > 0 || catalog.get(tidyKey) !== '1';
   // Uploads that a crash left behind; those that are younger may be gone on with.
   await removal.sweep();
-  if ((!untidy && due.length === 0) || !(await removal.isAllowed())) return { ...answer, ...removal.warnings() };
+  if ((!untidy && due.length === 0) || !(await removal.isAllowed()))
+    return withWarnings(answer, damageWarnings(destination, damaged), removal.warnings());
   catalog.set(tidyKey, '');
   catalog.addMarks(open.flatMap((record) => record.packs));
 
@@ -98,29 +99,41 @@ export async function pruneDestination(
     sizeOf: (pack) => catalog.packSizes([pack]).get(pack),
     signal,
   });
-  const needs = async (): Promise<Liveness> => {
-    const live = await findLive(
-      catalog,
-      reader,
-      stays.map(({ root }) => root),
-      {
+  const lost = new Set<string>();
+  /** What stays, and what that needs. Of snapshots found damaged now, the rules choose others in their place. */
+  const needs = async (): Promise<{ live: Liveness; leaving: SnapshotRow[]; blind: Blind }> => {
+    for (let { leaving } = choice; ; ) {
+      const roots = here.filter((row) => !leaving.includes(row)).map(({ root }) => root);
+      const blind = blindnessOf(context, store, key, listed, roots);
+      const live = await findLive(catalog, reader, roots, {
         signal,
         onProgress: () => onProgress(0),
-      },
-    );
-    refuseUnresolved(destination, live);
-    return live;
-  };
-  let live = await needs();
-  if (untidy) {
-    for (const group of planRepack(catalog, live, canRead(key))) {
-      answer.repacked += await repackGroup(context, store, reader, group, signal, onProgress);
+        tolerant: isLoss,
+        lost,
+      });
+      const found = [...live.damaged].filter((id) => !damaged.has(id));
+      if (found.length === 0) return { live, leaving, blind };
+      for (const id of found) damaged.add(id);
+      ({ leaving } = await chooseLeaving(context, removal, here, damaged, now));
     }
-    if (answer.repacked > 0) live = await needs();
+  };
+  let { live, leaving, blind } = await needs();
+  if (untidy) {
+    for (const group of planRepack(catalog, live, canRead(key), lost)) {
+      answer.repacked += await repackGroup(context, store, reader, group, lost, signal, onProgress);
+    }
+    if (answer.repacked > 0 || lost.size > 0) ({ live, leaving, blind } = await needs());
   }
-  await supplyLive(context, store, key, others, live, signal, onProgress);
+  for (let known = -1; known < lost.size; ) {
+    known = lost.size;
+    await supplyLive(context, store, key, others, live, lost, signal, onProgress);
+    // Another copy may serve in the place of one that nobody has whole.
+    if (lost.size > known) ({ live, leaving, blind } = await needs());
+  }
+  rememberDamage(catalog, destination, live);
+  const isKept = keeper(catalog, live, lost, blind);
 
-  for (const record of due) await deleteMarked(context, removal, key, record, live, now, answer, onProgress);
+  for (const record of due) await deleteMarked(context, removal, key, record, isKept, now, answer, onProgress);
   const marked = new Set(
     open.filter((record) => !due.includes(record)).flatMap(({ packs, indexes }) => [...packs, ...indexes]),
   );
@@ -129,7 +142,7 @@ export async function pruneDestination(
     id: newObjectId(),
     time: now.toISOString(),
     snapshots: leaving.map(({ id, seq, sha256 }) => ({ id, seq, sha256 })),
-    ...(untidy ? await unneeded(context, store, live, marked, signal) : { packs: [], indexes: [] }),
+    ...(untidy ? await unneeded(context, store, isKept, marked, signal) : { packs: [], indexes: [] }),
   };
   answer.marked = record.packs.length + record.indexes.length;
   if (answer.marked === 0) record.done = record.time;
@@ -145,7 +158,25 @@ export async function pruneDestination(
     answer.removed++;
   }
   if (untidy) catalog.set(tidyKey, '1');
-  return { ...answer, ...removal.warnings() };
+  return withWarnings(answer, damageWarnings(destination, live.damaged, { live, blind }), removal.warnings());
+}
+
+const withWarnings = (answer: PruneAnswer, ...lists: Warning[][]): PruneAnswer =>
+  lists.every((list) => list.length === 0) ? answer : { ...answer, warnings: lists.flat() };
+
+/** Which snapshots go: those that no rule keeps, be the damaged ones counted as good or not. */
+async function chooseLeaving(
+  context: CareContext,
+  removal: Removal,
+  here: readonly SnapshotRow[],
+  damaged: ReadonlySet<string>,
+  now: Date,
+): Promise<{ leaving: SnapshotRow[] }> {
+  const verdicts = retentionVerdicts(context.catalog, context.job, here, now.getTime(), damaged);
+  const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
+  // What is locked cannot go yet, so neither can what it needs.
+  for (const row of here) if (goes.has(row.id) && (await removal.isLocked(row.name))) goes.delete(row.id);
+  return { leaving: here.filter((row) => goes.has(row.id)) };
 }
 
 /** What a root needs that cannot be read is not known: nothing may go. */
@@ -159,43 +190,85 @@ function refuseUnknownRoots(
     const id = snapshotIdOf(name);
     return id !== undefined && context.catalog.snapshot(id) === undefined;
   });
-  if (unknown !== undefined && !canRead(key)) {
-    throw new HoldfastError(
-      'PrivateKeyNeeded',
-      `${store.name}: ${store.key(unknown)} is unknown to this host's catalog, so what it needs is not known; nothing is removed`,
-      { hint: `'holdfast catalog rebuild ${context.jobName} --identity FILE' makes it known.` },
-    );
-  }
-  if (unknown !== undefined) {
-    throw new HoldfastError(
-      'IntegrityMismatch',
-      `${store.name}: ${store.key(unknown)} cannot be read, so what it needs is not known; nothing is removed`,
-      { hint: `'holdfast check ${context.jobName} --repair' takes it from another destination where one has it.` },
-    );
-  }
-  const roots = context.catalog.snapshots().filter((row) => listed.has(row.name));
-  const lost = missingIndex(
-    context.catalog,
-    roots.map(({ root }) => root),
-  );
-  if (lost !== undefined) {
-    throw new HoldfastError(
-      'IntegrityMismatch',
-      `${store.name}: ${lost} is damaged or gone, so which packs are needed is not known; nothing is removed`,
-      { hint: `'holdfast check ${context.jobName} --repair' takes it from another destination where one has it.` },
-    );
-  }
-}
-
-function refuseUnresolved(destination: string, { unresolved }: Liveness): void {
-  const [first] = unresolved;
-  if (first === undefined) return;
+  if (unknown === undefined) return;
+  if (!canRead(key)) refuseSealed(context, store, unknown);
   throw new HoldfastError(
     'IntegrityMismatch',
-    `${destination}: snapshot ${first.snapshot} needs chunk ${first.chunk}, which no pack in its scope holds; nothing is removed`,
-    { hint: "'holdfast check JOB' names what is damaged." },
+    `${store.name}: ${store.key(unknown)} cannot be read, so what it needs is not known; nothing is removed`,
+    {
+      hint: `'holdfast check ${context.jobName} --repair' takes it from another destination where one has it, and else sets it aside.`,
+    },
   );
 }
+
+function refuseSealed(context: CareContext, store: Store, name: string): never {
+  throw new HoldfastError(
+    'PrivateKeyNeeded',
+    `${store.name}: ${store.key(name)} is unknown to this host's catalog, so what it needs is not known; nothing is removed`,
+    { hint: `'holdfast catalog rebuild ${context.jobName} --identity FILE' makes it known.` },
+  );
+}
+
+/** Indexes that snapshots name and nobody has: what they listed is not known, so it could be any pack of these generations. */
+type Blind = Pick<LostIndex, 'generations'> & { names: string[] };
+
+function blindnessOf(
+  context: CareContext,
+  store: Store,
+  key: RepositoryKey | undefined,
+  listed: ReadonlyMap<string, number>,
+  roots: readonly Root[],
+): Blind {
+  const lost = lostIndexes(context.catalog, roots);
+  const names = lost.map(({ index }) => indexName(index));
+  const sealed = names.find((name) => listed.has(name));
+  if (sealed !== undefined && !canRead(key)) refuseSealed(context, store, sealed);
+  return { names, generations: new Set(lost.flatMap(({ generations }) => [...generations])) };
+}
+
+/** Says of a pack's or an index's id whether it has to stay. */
+interface Keeper {
+  pack(hash: string): boolean;
+  index(id: string): boolean;
+}
+
+function keeper(catalog: Catalog, live: Liveness, lost: ReadonlySet<string>, blind: Blind): Keeper {
+  const isBlind = (generation: string | undefined): boolean =>
+    blind.names.length > 0 && (generation === undefined || blind.generations.has(generation));
+  const generationOf = (hash: string): string | undefined =>
+    catalog.packByNumber(catalog.packNumber(hash) ?? -1)?.generation;
+  return {
+    pack: (hash) => live.packs.has(hash) || lost.has(hash) || isBlind(generationOf(hash)),
+    index: (id) => {
+      if (live.indexes.has(id)) return true;
+      if (blind.names.length === 0) return false;
+      const packs = catalog.packsOf(id);
+      return packs.length === 0 || packs.some(({ generation }) => isBlind(generation));
+    },
+  };
+}
+
+function damageWarnings(
+  destination: string,
+  damaged: ReadonlySet<string>,
+  found?: { live: Liveness; blind: Blind },
+): Warning[] {
+  if (damaged.size === 0) return [];
+  const ids = [...damaged];
+  const more = ids.length > maxNamed ? ` and ${ids.length - maxNamed} more` : '';
+  const message = `${destination}: snapshots ${ids.slice(0, maxNamed).join(', ')}${more} are damaged beyond repair${lossOf(found)}; what is left of them stays`;
+  return [{ code: 'SnapshotDamaged', message }];
+}
+
+function lossOf(found: { live: Liveness; blind: Blind } | undefined): string {
+  if (!found) return '';
+  const { live, blind } = found;
+  const [index] = blind.names;
+  if (index !== undefined) return `: ${index}, which says where their content is, is nowhere any more`;
+  return `: what they need is nowhere whole any more, such as chunk ${live.unresolved[0]?.chunk ?? ''}`;
+}
+
+const maxNamed = 20;
 
 async function otherStores(context: CareContext, destination: string): Promise<Store[]> {
   const others: Store[] = [];
@@ -218,6 +291,7 @@ async function supplyLive(
   key: RepositoryKey | undefined,
   others: Store[],
   live: Liveness,
+  lost: Set<string>,
   signal: AbortSignal,
   onProgress: SendProgress,
 ): Promise<void> {
@@ -227,16 +301,18 @@ async function supplyLive(
     const file = spoolFiles.pack(context.folder, pack);
     return existsSync(file) ? file : undefined;
   };
-  const suppliers = { spoolFile, others, scratch: context.folder };
+  const onLost = (pack: string): void => void lost.add(pack);
+  const suppliers = { spoolFile, others, scratch: context.folder, onLost };
   const packs = [...live.packs.keys()];
-  await supply(context.catalog, store, key, listed, packs, [...live.indexes], suppliers, signal, onProgress);
+  const indexes = [...live.indexes].filter((index) => context.catalog.packsOf(index).length > 0);
+  await supply(context.catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);
 }
 
 /** Packs and indexes at the destination that no snapshot needs and no open record marks. */
 async function unneeded(
   context: CareContext,
   store: Store,
-  live: Liveness,
+  isKept: Keeper,
   marked: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<{ packs: string[]; indexes: string[] }> {
@@ -249,8 +325,8 @@ async function unneeded(
   const inIndexes = new Set(isOwing ? indexes.flatMap((index) => catalog.packsOf(index).map((pack) => pack.hash)) : []);
   const packs = listed.flatMap((name) => catalog.packAt(name) ?? []).filter((pack) => !isOwing || inIndexes.has(pack));
   return {
-    packs: packs.filter((pack) => !live.packs.has(pack) && !marked.has(pack)),
-    indexes: indexes.filter((index) => !live.indexes.has(index) && !marked.has(index)),
+    packs: packs.filter((pack) => !isKept.pack(pack) && !marked.has(pack)),
+    indexes: indexes.filter((index) => !isKept.index(index) && !marked.has(index)),
   };
 }
 
@@ -260,7 +336,7 @@ async function deleteMarked(
   removal: Removal,
   key: RepositoryKey | undefined,
   record: DeletionRecord,
-  live: Liveness,
+  isKept: Keeper,
   now: Date,
   answer: PruneAnswer,
   onProgress: SendProgress,
@@ -281,13 +357,13 @@ async function deleteMarked(
     return true;
   };
   for (const index of record.indexes) {
-    if (live.indexes.has(index)) continue;
+    if (isKept.index(index)) continue;
     if (!(await remove(indexName(index))) || catalog.holders(indexName(index)).length > 0) continue;
     const packs = catalog.packsOf(index).map((pack) => pack.hash);
     catalog.unlist(index, packs);
   }
   for (const pack of record.packs) {
-    if (live.packs.has(pack)) continue;
+    if (isKept.pack(pack)) continue;
     if ((await remove(catalog.objectOf(pack))) && catalog.holders(catalog.objectOf(pack)).length === 0)
       catalog.forgetPacks([pack]);
   }

@@ -57,7 +57,7 @@ export class Removal {
   }
 
   /** What to tell of it; nothing when all went well. */
-  warnings(): { warnings?: Warning[] } {
+  warnings(): Warning[] {
     const { name } = this.store;
     const warnings: Warning[] = [];
     if (this.denied !== undefined) {
@@ -68,6 +68,6 @@ export class Removal {
       const message = `${name}: ${this.locked} objects that could go are locked, the first until ${this.until.toISOString()}; later runs delete them`;
       warnings.push({ code: 'PruneLocked', message });
     }
-    return warnings.length === 0 ? {} : { warnings };
+    return warnings;
   }
 }

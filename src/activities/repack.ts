@@ -6,8 +6,8 @@ import type { Catalog } from '../repository/catalog.js';
 import { indexBytes } from '../repository/index-file.js';
 import { indexName, newObjectId, packName } from '../repository/layout.js';
 import { liveChunks } from '../repository/liveness.js';
-import type { PackReader } from '../repository/reader.js';
-import type { RepackGroup } from '../repository/repack-plan.js';
+import { isLoss, type PackReader } from '../repository/reader.js';
+import { mergeCount, type RepackGroup } from '../repository/repack-plan.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { type Store, sealMeta } from '../repository/store.js';
 import { codecOf } from './batch.js';
@@ -34,7 +34,8 @@ const batchSize = 16;
 
 /**
  * Writes the needed chunks of the group's packs to new packs, stores these and then an index that supersedes the group's.
- * The old ones are left as they are: nobody refers to them any more once the new index is there.
+ * The old ones are left as they are: nobody refers to them any more once the new index is there. A pack that no destination
+ * has whole stays as it is and is added to `lost`.
  *
  * @returns how many packs and indexes were replaced.
  */
@@ -43,6 +44,7 @@ export async function repackGroup(
   store: Store,
   reader: PackReader,
   group: RepackGroup,
+  lost: Set<string>,
   signal: AbortSignal,
   onProgress: (sent: number, landed?: number) => void,
 ): Promise<number> {
@@ -54,17 +56,27 @@ export async function repackGroup(
   mkdirSync(scratch, { recursive: true, mode: 0o700 });
   const filter = await host.filter(context.jobName);
   const written: string[] = [];
+  const kept = [...group.keep];
+  let replaced = 0;
   for (const kind of ['data', 'manifest'] as const) {
     for (let at = 0; at < group.merge[kind].length; at += batchSize) {
       const sources = [];
       for (const pack of group.merge[kind].slice(at, at + batchSize)) {
         signal.throwIfAborted();
         const file = path.join(scratch, pack);
-        writeFileSync(file, await reader.fetch(pack), { mode: 0o600 });
+        try {
+          writeFileSync(file, await reader.fetch(pack), { mode: 0o600 });
+        } catch (error) {
+          if (!isLoss(error)) throw error;
+          lost.add(pack);
+          kept.push(pack);
+          continue;
+        }
         sources.push({ pack, file, chunks: liveChunks(catalog, pack) });
         onProgress(0);
       }
-      const packs = await tasks.run('repackTask', {
+      if (sources.length === 0) continue;
+      const task = {
         run: folder,
         name: `r${index}-${kind}-${at}`,
         kind,
@@ -72,9 +84,16 @@ export async function repackGroup(
         codec: codecOf(context.job.compression),
         key,
         sources,
+      };
+      const packs = await tasks.run('repackTask', task).catch((error: unknown) => {
+        // What was stored is not what its index says: left for `check` to name.
+        if (!isLoss(error)) throw error;
+        return undefined;
       });
+      if (packs) replaced += sources.length;
+      else kept.push(...sources.map(({ pack }) => pack));
       for (const { file } of sources) await rm(file, { force: true });
-      for (const pack of packs) {
+      for (const pack of packs ?? []) {
         const { generation } = group;
         const task = { run: folder, pack, generation, index, catalog: context.catalogFile, filter, key };
         const sealed = await tasks.run('sealTask', task);
@@ -86,8 +105,9 @@ export async function repackGroup(
       }
     }
   }
+  if (replaced === 0 && group.indexes.length < mergeCount) return 0;
   const supersedes = [...new Set([...group.indexes, ...group.indexes.flatMap((old) => catalog.supersededBy(old))])];
-  const packs = [...group.keep, ...written].flatMap((pack) => catalog.indexPack(pack) ?? []);
+  const packs = [...kept, ...written].flatMap((pack) => catalog.indexPack(pack) ?? []);
   const name = indexName(index);
   const bytes = await sealMeta(key, 'index', name, indexBytes(packs, supersedes));
   await store.destination.put(store.key(name), { bytes }, { signal });
@@ -97,5 +117,5 @@ export async function repackGroup(
     packs.map((pack, at) => (at === 0 ? { ...pack, supersedes } : pack)),
   );
   catalog.addPresence(store.name, name, bytes.length);
-  return group.merge.data.length + group.merge.manifest.length + group.indexes.length;
+  return replaced + group.indexes.length;
 }

@@ -4,7 +4,7 @@ import { errnoOf, HoldfastError } from '../errors.js';
 import { bootId } from '../platform/boot.js';
 import { SafeRoot } from '../platform/restore-fs.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { packName } from '../repository/layout.js';
+import { packName, snapshotIdOf } from '../repository/layout.js';
 import { type PackProblem, PackReader, scopeOf } from '../repository/reader.js';
 import { checkSpace, joinPlans, partsFor } from '../repository/restore/join-plans.js';
 import {
@@ -103,14 +103,43 @@ export async function planStep(
   const early = newTally();
   for (const { code, message } of repository.warnings) warn(early, code, message);
   const known = readJson<RestorePlan>(planFiles.plan(scratch));
+  refuseUnreadable(repository);
   const snapshot = known?.snapshot ?? chooseSnapshot(catalog, input, early);
   const row = rowOf(catalog, snapshot);
+  noteNewer(repository, row, input.snapshot, early);
   const warnOf = (code: string, message: string): void => warn(early, code, message);
   const here = await withContent({ ...step, warn: warnOf }, repository, row, input.paths);
   try {
     return await planFrom(step, here, patient, snapshot, known, early);
   } finally {
     if (here !== repository) here.catalog.close();
+  }
+}
+
+/** @throws HoldfastError IntegrityMismatch where there are snapshots, and none of them can be read. */
+export function refuseUnreadable({ catalog, warnings }: Pick<RestoreRepository, 'catalog' | 'warnings'>): void {
+  if (catalog.snapshotIds().size > 0) return;
+  const unread = warnings.find(({ path: name }) => name !== undefined && snapshotIdOf(name) !== undefined);
+  if (unread === undefined) return;
+  throw new HoldfastError('IntegrityMismatch', `no snapshot there can be read: ${unread.message}`, {
+    hint: 'Is holdfast.json the one of this repository? The state folder of the host keeps a copy of it in keys/.',
+    retryable: false,
+  });
+}
+
+/** Says that a newer snapshot can't be read where the latest was asked for: then less than all is done. */
+export function noteNewer(
+  { catalog, warnings }: Pick<RestoreRepository, 'catalog' | 'warnings'>,
+  row: SnapshotRow,
+  reference: string,
+  tally: Tally,
+): void {
+  if (reference !== 'latest') return;
+  for (const { path: name = '' } of warnings) {
+    const id = snapshotIdOf(name);
+    if (id === undefined || catalog.snapshot(id) !== undefined || name < row.name) continue;
+    warn(tally, 'SnapshotOlder', `the snapshot ${id} can't be read; this is the one of ${row.root.time} (${row.id})`);
+    tally.skippedOther++;
   }
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { LoadedConfig } from '../config/load.js';
+import { type LoadedConfig, withKeyPair } from '../config/load.js';
 import { expandHome } from '../config/paths.js';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { type RsaPrivateKey, readPrivateKey } from '../repository/rsa.js';
@@ -31,18 +31,5 @@ export async function readIdentity(file: string, passphraseFile: string | undefi
 }
 
 /** The config with this private key for as long as the process lives; nothing of it is written anywhere. */
-export function withIdentity(loaded: LoadedConfig, key: RsaPrivateKey): LoadedConfig {
-  const { config } = loaded;
-  const { passphrase } = config.encryption ?? {};
-  return {
-    ...loaded,
-    config: {
-      ...config,
-      encryption: {
-        ...(passphrase === undefined ? {} : { passphrase }),
-        publicKey: key.publicKey.pem,
-        privateKey: key.pem,
-      },
-    },
-  };
-}
+export const withIdentity = (loaded: LoadedConfig, key: RsaPrivateKey): LoadedConfig =>
+  withKeyPair(loaded, { publicKey: key.publicKey.pem, privateKey: key.pem });

@@ -1,5 +1,6 @@
 import type { LoadedConfig } from '../config/load.js';
 import type { Session } from '../control/session.js';
+import { HoldfastError } from '../errors.js';
 import type { Context } from './context.js';
 
 /** What a session tells on the way, for stderr. */
@@ -15,6 +16,7 @@ export async function withSession<T>(
   action: (session: Session) => Promise<T>,
 ): Promise<T> {
   const { openSession } = await import('../control/session.js');
+  if (options.worker === true && loaded.keyPair !== undefined) await refuseOtherWorker(loaded, options.command);
   const session = await openSession(loaded, {
     worker: options.worker ?? false,
     command: `holdfast ${options.command}`,
@@ -26,4 +28,19 @@ export async function withSession<T>(
   } finally {
     await session.close();
   }
+}
+
+/** What another process's worker does it does without this one's private key. */
+async function refuseOtherWorker({ config }: LoadedConfig, command: string): Promise<void> {
+  const { workerHolder } = await import('../control/hosted-worker.js');
+  const holder = workerHolder(config.state);
+  if (holder === undefined) return;
+  const who = holder === 'unknown' ? 'another process' : `${holder.command} (process ${holder.pid})`;
+  throw new HoldfastError(
+    'AlreadyRunning',
+    `--identity: ${who} would do this ${command}, and has not got the private key`,
+    {
+      hint: 'Stop it for that time, or run the same command where the private key is.',
+    },
+  );
 }

@@ -25,6 +25,20 @@ export interface LoadedConfig {
   /** SHA-256 (hex) of the secretless config, whatever the order of its keys. */
   hash: string;
   warnings: ConfigWarning[];
+  /** A key pair (PEM) that this process was given and that stands in no file's config: see `withKeyPair`. */
+  keyPair?: KeyPair;
+}
+
+export interface KeyPair {
+  publicKey: string;
+  privateKey: string;
+}
+
+/** The config with this RSA key pair, for as long as the process lives: nothing of it is written anywhere. */
+export function withKeyPair(loaded: LoadedConfig, keyPair: KeyPair): LoadedConfig {
+  const { passphrase } = loaded.config.encryption ?? {};
+  const encryption = { ...(passphrase === undefined ? {} : { passphrase }), ...keyPair };
+  return { ...loaded, config: { ...loaded.config, encryption }, keyPair };
 }
 
 /**

@@ -8,7 +8,7 @@ import { HoldfastError } from '../errors.js';
 import { packHashOf, snapshotIdOf } from '../repository/layout.js';
 
 /** @throws HoldfastError `UsageInvalid`, with the nearest name. */
-export function findDestination(config: Config, name: string): DestinationConfig {
+export function findDestination(config: Pick<Config, 'destinations'>, name: string): DestinationConfig {
   const found = Object.hasOwn(config.destinations, name) ? config.destinations[name] : undefined;
   if (found !== undefined) return found;
   const names = Object.keys(config.destinations);

@@ -1,17 +1,21 @@
-import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { signInput } from '../activities/auth.js';
 import { findRepositoryJob } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { HoldfastError } from '../errors.js';
-import { type Lock, tryExclusive } from '../worker/locks.js';
+import { lockExport } from '../worker/export-lock.js';
 import { type ExportDocument, type ExportInput, exportIdPrefix, partialOf } from '../workflows/export-types.js';
-import type { RestoreHeartbeat } from '../workflows/restore-types.js';
+import type { RestoreHeartbeat, RestoreStatusAnswer } from '../workflows/restore-types.js';
 import { stamp } from './backup.js';
-import { follow, isObjectWith, type PrivateOptions, privateQueue, withPrivateWorker } from './private-run.js';
+import {
+  follow,
+  isObjectWith,
+  type PrivateOptions,
+  privateQueue,
+  runOnHost,
+  withPrivateWorker,
+} from './private-run.js';
 import type { RestoreUpdate } from './restore.js';
 import { searchAttributePairs, usableSearchAttributes } from './search-attributes.js';
 import type { Session } from './session.js';
@@ -19,7 +23,8 @@ import type { Session } from './session.js';
 /** An export as the command line asks for it; host and signature are added here. */
 export type ExportRequest = Omit<ExportInput, 'host' | 'sig' | 'encrypted'>;
 
-export interface ExportOptions extends Pick<PrivateOptions<RestoreUpdate>, 'intervalMs' | 'signal' | 'onUpdate'> {
+export interface ExportOptions
+  extends Pick<PrivateOptions<RestoreUpdate>, 'intervalMs' | 'signal' | 'onUpdate' | 'onStart'> {
   log: Logger;
   /** The archive's password; for this process alone. */
   password?: string | undefined;
@@ -45,7 +50,7 @@ export async function exportSnapshot(
   options: ExportOptions,
 ): Promise<ExportDocument> {
   checkExport(session.loaded.config, request.job);
-  const lock = request.file === '-' ? undefined : lockFile(session, request.file);
+  const lock = request.file === '-' ? undefined : lockExport(session.loaded.config.state, request.file);
   try {
     const queue = privateQueue();
     const { log, password } = options;
@@ -64,10 +69,47 @@ export async function exportSnapshot(
   }
 }
 
+/**
+ * Exports in the host's own worker, which goes on without this command. The same export that is under way is joined.
+ *
+ * @throws HoldfastError as `exportSnapshot`; `Cancelled` when the signal fired: the export goes on.
+ */
+export async function exportOnHost(
+  session: Session,
+  request: ExportRequest,
+  options: Omit<ExportOptions, 'password'>,
+): Promise<ExportDocument> {
+  const { config } = session.loaded;
+  const { job, file } = request;
+  checkExport(config, job);
+  const fields = { host: config.host, ...request, encrypted: false };
+  const what = {
+    ...followed,
+    job,
+    workflow: 'exportArchive',
+    fields,
+    identity: { ...fields, paths: [...request.paths].sort() },
+    idPrefix: exportIdPrefix(config.host, job),
+    ...textsOf(config, request),
+    busy: { message: `another process is exporting to ${file}`, hint: 'Wait for its end.' },
+  };
+  return runOnHost<RestoreStatusAnswer, RestoreHeartbeat, ExportDocument>(session, what, options);
+}
+
+/** For the Web UI. */
+const textsOf = (
+  { host }: Config,
+  { job, file, snapshot, paths, format }: ExportRequest,
+): { summary: string; details: string } => ({
+  summary: `Export of ${job} on ${host} to ${file}`,
+  details: `**Snapshot** ${snapshot}\n\n**Paths** ${paths.slice(0, 10).join(', ') || 'all'}\n\n**File** ${file} (${format})`,
+});
+
 async function start(session: Session, request: ExportRequest, queue: string, encrypted: boolean): Promise<string> {
   const { config } = session.loaded;
   const { client, connection, namespace } = session.temporal;
-  const { job, file, snapshot, paths, format } = request;
+  const { job, file } = request;
+  const { summary, details } = textsOf(config, request);
   await endAbandoned(session, job, file);
   const fields = { host: config.host, ...request, encrypted };
   const input: ExportInput = { ...fields, sig: signInput(config.state, 'export', fields) };
@@ -79,8 +121,8 @@ async function start(session: Session, request: ExportRequest, queue: string, en
     args: [input],
     workflowExecutionTimeout: '7d',
     memo: { job, host: config.host, queue, file },
-    staticSummary: `Export of ${job} on ${config.host} to ${file}`,
-    staticDetails: `**Snapshot** ${snapshot}\n\n**Paths** ${paths.slice(0, 10).join(', ') || 'all'}\n\n**File** ${file} (${format})`,
+    staticSummary: summary,
+    staticDetails: details,
     typedSearchAttributes: searchAttributePairs(usable, { HoldfastJob: job, HoldfastHost: config.host }),
   });
   return run;
@@ -113,15 +155,6 @@ async function stop(session: Session, run: string): Promise<void> {
   } finally {
     end.abort();
   }
-}
-
-function lockFile({ loaded }: Session, file: string): Lock {
-  const id = createHash('sha256').update(file).digest('hex').slice(0, 16);
-  const lock = tryExclusive(join(loaded.config.state, 'run', `export-${id}.lock`), { command: 'holdfast export' });
-  if (lock !== undefined) return lock;
-  throw new HoldfastError('JobBusy', `another process is exporting to ${file}`, {
-    hint: 'Wait for its end, or export to another file.',
-  });
 }
 
 const followed = {

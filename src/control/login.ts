@@ -1,7 +1,9 @@
+import { rm } from 'node:fs/promises';
 import type { Config, DestinationConfig } from '../config/schema.js';
 import { resolveSecrets } from '../config/secrets.js';
 import { accountOf } from '../destinations/account.js';
 import { type LoginConfig, type LoginDialogue, type LoginWay, logIn, rememberAccount } from '../destinations/login.js';
+import { TokenFile } from '../destinations/tokens.js';
 import { HoldfastError } from '../errors.js';
 import { findDestination } from './destinations.js';
 
@@ -18,7 +20,7 @@ export interface LoginResult {
  * @throws HoldfastError `UsageInvalid`, `AuthDenied`, and what reaching the service may throw.
  */
 export async function login(
-  config: Config,
+  config: Pick<Config, 'destinations' | 'state'>,
   wanted: string,
   way: LoginWay,
   dialogue: LoginDialogue,
@@ -35,11 +37,21 @@ export async function login(
   return { destination: name, type: destination.type, account };
 }
 
-function isLoginConfig(config: DestinationConfig): config is Extract<DestinationConfig, LoginConfig> {
+/** Gives a login to another destination of the same place, unless that one has its own. */
+export async function moveLogin(state: string, from: string, to: string): Promise<void> {
+  const [old, own] = [new TokenFile(state, from), new TokenFile(state, to)];
+  const stored = await old.read();
+  if (stored === undefined || from === to || (await own.read()) !== undefined) return;
+  await own.locked(() => own.write(stored));
+  await rm(old.path, { force: true });
+}
+
+/** Whether it is a destination that people log in to. */
+export function isLoginConfig(config: DestinationConfig): config is Extract<DestinationConfig, LoginConfig> {
   return config.type === 'gdrive' || config.type === 'dropbox';
 }
 
-function nameOf(config: Config, wanted: string): string {
+function nameOf(config: Pick<Config, 'destinations'>, wanted: string): string {
   if (Object.hasOwn(config.destinations, wanted)) return wanted;
   const ofType = Object.entries(config.destinations).filter(([, { type }]) => type === wanted);
   const [only, ...others] = ofType.map(([name]) => name);

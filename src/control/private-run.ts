@@ -17,8 +17,10 @@ import { type Session, temporalOf } from './session.js';
 
 /** A run of a command's own, in this process's worker on a queue of its own: a restore, a copy. */
 export interface PrivateRun<Heartbeat, Document> {
-  /** The workflow's type, and the command's name. */
+  /** The command's name, for what the input is signed, and the workflow's type. */
   type: string;
+  /** The workflow's type, where that is another. */
+  workflow?: string;
   job: string;
   /** The workflow's input but for the signature. */
   fields: object;
@@ -134,10 +136,10 @@ interface Placed {
 async function start(session: Session, what: Any, queue: string): Promise<Placed> {
   const { config } = session.loaded;
   const { client, connection, namespace } = session.temporal;
-  const { type, job, fields } = what;
+  const { type, workflow = type, job, fields } = what;
   const usable = await usableSearchAttributes(connection, namespace);
   const run = `${what.idPrefix}/${stamp(new Date())}-${randomUUID().slice(-6)}`;
-  await client.workflow.start(type, {
+  await client.workflow.start(workflow, {
     workflowId: run,
     taskQueue: queue,
     args: [{ ...fields, sig: signInput(config.state, type, fields) }],
@@ -152,7 +154,7 @@ async function start(session: Session, what: Any, queue: string): Promise<Placed
 /** An open run of the same request; a command's own one has lost its process: its lock was free. */
 async function findUnfinished(session: Session, what: Any): Promise<Placed | undefined> {
   const prefix = `${what.idPrefix}/`.replaceAll("'", "''");
-  const query = `WorkflowType = '${what.type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
+  const query = `WorkflowType = '${what.workflow ?? what.type}' AND ExecutionStatus = 'Running' AND WorkflowId STARTS_WITH '${prefix}'`;
   const wanted = requestId(what.identity);
   for await (const { workflowId, memo } of session.temporal.client.workflow.list({ query })) {
     if (memo?.request === wanted && typeof memo.queue === 'string') {

@@ -50,7 +50,9 @@ export interface Recovery {
 }
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-const name = 'recovered';
+/** What the destination of the URL is called until its own name is known. */
+export const foundName = 'recovered';
+const name = foundName;
 
 /**
  * Every repository at a destination.
@@ -59,8 +61,9 @@ const name = 'recovered';
 export async function findRepositories(
   config: DestinationConfig,
   only: { host?: string | undefined; jobs: readonly string[] },
+  state: string,
 ): Promise<FoundRepository[]> {
-  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`));
+  const destination = await openDestination(name, await resolveSecrets(config, `destinations.${name}`), { state });
   try {
     const found: FoundRepository[] = [];
     for (const { host, job } of await candidates(destination, only)) {

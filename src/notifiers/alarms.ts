@@ -8,6 +8,7 @@ const alarming: ReadonlySet<string> = new Set([
   'CheckFailed',
   'NotMounted',
   'PruneFailed',
+  'SnapshotDamaged',
   'PruneDenied',
   'SpaceLow',
 ]);

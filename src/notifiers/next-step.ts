@@ -30,6 +30,8 @@ const alarmSteps: Readonly<Record<string, (job: string) => string>> = {
   NotMounted: () =>
     'Is the disk mounted? `mountPoint` at the destination sees to it that nothing is written while it is not.',
   PruneFailed: () => 'Nothing yet: the next run tries again. If it stays: `holdfast destinations test`.',
+  SnapshotDamaged: (job) =>
+    `\`holdfast check ${job} --repair\` names the files and heals what can be healed; else a rule lets them go in time.`,
   PruneDenied: () =>
     'Let the credentials delete there, or say `deletes: false` at the destination if they are not meant to.',
   SpaceLow: () => 'Free some space there, or keep fewer snapshots (`retention`), before a run fails for want of it.',

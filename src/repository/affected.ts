@@ -1,36 +1,44 @@
+import { comparePaths } from '../platform/paths.js';
 import type { Catalog, ChunkLocation } from './catalog.js';
 import { type Entry, entryPath, parseEntry } from './entry.js';
 import { type PackReader, partPath, readPart, scopeOf } from './reader.js';
-import type { Root } from './root.js';
+import type { ManifestPart, Root } from './root.js';
 
 const idBytes = 32;
 
-/** An entry of a manifest that names one of the chunks looked for; `unread`: the manifest itself can't be read from here on. */
+/** An entry of a manifest that names one of the chunks looked for. */
 export interface AffectedEntry {
   path: string;
   chunks: string[];
   snapshots: string[];
   entry?: Entry;
+  /** The manifest can't be read: `path` is where that part of it begins. */
+  unread?: boolean;
 }
 
-/**
- * Entries of the roots' manifests that need any of `chunks`, each path and content once, with the snapshots that have it.
- * @param isLost of the places of a chunk in a snapshot's scope, whether none of them serves; default: always.
- */
+export interface AffectedOptions {
+  signal?: AbortSignal;
+  /** Of the places of a chunk in a snapshot's scope, whether none of them serves; default: always. */
+  isLost?: (places: readonly ChunkLocation[]) => boolean;
+  /** Entries known from elsewhere that name these chunks, for parts that can't be read; asked once. */
+  known?: (chunks: ReadonlySet<string>) => readonly Entry[];
+}
+
+/** Entries of the roots' manifests that need any of `chunks`, each path and content once, with the snapshots that have it. */
 export async function affectedEntries(
   catalog: Catalog,
   reader: PackReader,
   roots: readonly Root[],
   chunks: ReadonlySet<string>,
-  signal?: AbortSignal,
-  isLost: (places: readonly ChunkLocation[]) => boolean = () => true,
+  { signal, isLost = () => true, known }: AffectedOptions = {},
 ): Promise<AffectedEntry[]> {
   const inPart = new Map<string, AffectedEntry[]>();
   const found = new Map<string, AffectedEntry>();
+  let elsewhere: readonly Entry[] | undefined;
   for (const root of roots) {
     const scope = scopeOf(catalog, root);
     for (const source of root.sources) {
-      for (const part of source.manifest) {
+      for (const [at, part] of source.manifest.entries()) {
         signal?.throwIfAborted();
         let entries = inPart.get(part.chunk);
         if (!entries) {
@@ -45,7 +53,11 @@ export async function affectedEntries(
               signal?.throwIfAborted();
               if (!(error instanceof Error)) throw error;
               const named = itself ? [part.chunk] : namedIn(refs, chunks);
-              entries = [{ path: `${partPath(part).toString()} and what follows it`, chunks: named, snapshots: [] }];
+              elsewhere ??= known?.(chunks) ?? [];
+              entries = itself ? [] : knownEntries(elsewhere, new Set(named), part, source.manifest[at + 1]);
+              const rest = named.filter((id) => !entries?.some((entry) => entry.chunks.includes(id)));
+              const path = `${partPath(part).toString()} and what follows it`;
+              if (rest.length > 0) entries.push({ path, chunks: rest, snapshots: [], unread: true });
             }
             if (itself) for (const entry of entries) entry.chunks = [part.chunk];
           }
@@ -54,14 +66,29 @@ export async function affectedEntries(
         for (const entry of entries) {
           if (!entry.chunks.some((id) => isLost(scope.locate(id)))) continue;
           const name = `${entry.path}\n${entry.chunks.join()}`;
-          const known = found.get(name) ?? { ...entry, snapshots: [] };
-          if (!known.snapshots.includes(root.id)) known.snapshots.push(root.id);
-          found.set(name, known);
+          const listed = found.get(name) ?? { ...entry, snapshots: [] };
+          if (!listed.snapshots.includes(root.id)) listed.snapshots.push(root.id);
+          found.set(name, listed);
         }
       }
     }
   }
   return [...found.values()];
+}
+
+/** Those of the entries that name the chunks and lie where the part does: its own, unless a file took another's content over. */
+function knownEntries(
+  entries: readonly Entry[],
+  chunks: ReadonlySet<string>,
+  part: ManifestPart,
+  next: ManifestPart | undefined,
+): AffectedEntry[] {
+  return entries.flatMap((entry) => {
+    const where = entry.path64 === undefined ? (entry.path ?? '') : Buffer.from(entry.path64, 'base64');
+    if (comparePaths(where, partPath(part)) < 0 || (next && comparePaths(where, partPath(next)) >= 0)) return [];
+    const named = new Set((entry.chunks ?? []).filter((id) => chunks.has(id)));
+    return named.size === 0 ? [] : [{ path: entryPath(entry), chunks: [...named], snapshots: [], entry }];
+  });
 }
 
 /** Those of the chunks that a manifest chunk's entries name. */

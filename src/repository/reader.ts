@@ -40,6 +40,10 @@ export interface PackReaderOptions {
   signal?: AbortSignal;
 }
 
+/** Whether what was asked for is damaged or gone: asking again does not help. */
+export const isLoss = (error: unknown): error is HoldfastError =>
+  error instanceof HoldfastError && (error.code === 'IntegrityMismatch' || error.code === 'ObjectMissing');
+
 /** No pack's stored bytes are more. */
 export const storedLimit = packLimit + (packLimit >> 3) + (1 << 20);
 
@@ -73,6 +77,8 @@ export function chunkAt(tar: Buffer, pack: string, id: string, offset: number, l
 export class PackReader {
   private readonly cache = new Map<string, Promise<Buffer>>();
   private readonly sizes = new Map<string, number>();
+  /** Packs that no destination has whole, and why: each is asked for once. */
+  private readonly lost = new Map<string, HoldfastError>();
 
   constructor(private readonly options: PackReaderOptions) {}
 
@@ -126,6 +132,8 @@ export class PackReader {
       this.cache.set(pack, known);
       return known;
     }
+    const lost = this.lost.get(pack);
+    if (lost) throw lost;
     const opening = this.fetch(pack).then((stored) => openPack(this.options.key, pack, stored));
     this.cache.set(pack, opening);
     try {
@@ -135,6 +143,7 @@ export class PackReader {
       return tar;
     } catch (error) {
       this.cache.delete(pack);
+      if (isLoss(error)) this.lost.set(pack, error);
       throw error;
     }
   }
@@ -148,10 +157,7 @@ export class PackReader {
       try {
         return chunkAt(await this.open(pack), pack, id, offset, length);
       } catch (error) {
-        if (
-          !(error instanceof HoldfastError) ||
-          (error.code !== 'IntegrityMismatch' && error.code !== 'ObjectMissing')
-        ) {
+        if (!isLoss(error)) {
           if (error instanceof HoldfastError && error.code !== 'Cancelled') first = error;
           else throw error;
         }

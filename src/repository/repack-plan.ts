@@ -32,10 +32,15 @@ interface Candidate {
 
 /**
  * Which indexes and packs are worth writing anew. Only indexes that the same snapshots refer to are put together, so that
- * no scope grows.
+ * no scope grows. Packs that a damaged snapshot lacks stay listed: one that turns up again is found.
  * @param canRead without it packs stay as they are; only indexes are put together, from what the catalog knows.
  */
-export function planRepack(catalog: Catalog, live: Liveness, canRead = true): RepackGroup[] {
+export function planRepack(
+  catalog: Catalog,
+  live: Liveness,
+  canRead = true,
+  lost: ReadonlySet<string> = new Set(),
+): RepackGroup[] {
   const contentOf = catalog.db
     .prepare<[number], number | null>('SELECT SUM(length) FROM chunks WHERE pack = ?')
     .pluck();
@@ -57,13 +62,18 @@ export function planRepack(catalog: Catalog, live: Liveness, canRead = true): Re
   const plans: RepackGroup[] = [];
   for (const { generation, indexes } of groups.values()) {
     const own = new Set(indexes);
+    const isDamaged = indexes.some((index) => named.get(index)?.some((at) => live.damaged.has(live.roots[at] ?? '')));
     const candidates: Candidate[] = [];
     const keep: string[] = [];
     for (const row of new Map(
       indexes.flatMap((index) => catalog.packsOf(index)).map((row) => [row.no, row]),
     ).values()) {
       const bytes = live.packs.get(row.hash);
-      if (bytes === undefined) continue;
+      if (bytes === undefined) {
+        const isLost = lost.has(row.hash) || catalog.holders(catalog.objectOf(row.hash)).length === 0;
+        if (isDamaged && isLost) keep.push(row.hash);
+        continue;
+      }
       const shared = catalog.indexesOf(row.no).some((index) => live.indexes.has(index) && !own.has(index));
       if (shared) keep.push(row.hash);
       else candidates.push({ pack: row.hash, kind: row.kind, content: contentOf.get(row.no) ?? 0, live: bytes });

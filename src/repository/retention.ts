@@ -49,9 +49,11 @@ function calendar(timezone: string): [keyof RetentionRules, string, (time: numbe
     const [month, day] = [Number(parts.month), Number(parts.day)];
     return new Date(Date.UTC(year, month - 1, day, Number(parts.hour), Number(parts.minute), Number(parts.second)));
   };
+  /** To whole seconds, as the clock on the wall shows no others. */
+  const offset = (time: number): number => local(time).getTime() - Math.floor(time / 1000) * 1000;
   return [
     // With the offset: the hour that a change of the clocks repeats counts as two.
-    ['keepHourly', 'hourly', (time) => `${local(time).toISOString().slice(0, 13)} ${local(time).getTime() - time}`],
+    ['keepHourly', 'hourly', (time) => `${local(time).toISOString().slice(0, 13)} ${offset(time)}`],
     ['keepDaily', 'daily', (time) => local(time).toISOString().slice(0, 10)],
     ['keepWeekly', 'weekly', (time) => isoWeek(local(time))],
     ['keepMonthly', 'monthly', (time) => local(time).toISOString().slice(0, 7)],

@@ -194,8 +194,7 @@ export async function openBytes(
       }
     });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new HoldfastError('IntegrityMismatch', `${name} cannot be decrypted: ${reason}`, {
+    throw new HoldfastError('IntegrityMismatch', `${name} cannot be decrypted: ${sdkReason(error)}`, {
       cause: error,
       hint: 'The object is damaged, was changed, or belongs to another repository.',
     });
@@ -247,7 +246,7 @@ export async function openFile(
     );
   } catch (error) {
     if (errnoOf(error) !== undefined) throw error;
-    problem ??= `it cannot be decrypted: ${error instanceof Error ? error.message : String(error)}`;
+    problem ??= `it cannot be decrypted: ${sdkReason(error)}`;
   }
   return problem;
 }
@@ -350,4 +349,12 @@ async function pipeGently(
     input.destroy();
     output.destroy();
   }
+}
+
+/** In words for people, where the SDK has none. */
+function sdkReason(error: unknown): string {
+  const reason = error instanceof Error ? error.message : String(error);
+  return reason.includes('unencryptedDataKey has not been set')
+    ? 'its data key is damaged, or it is from another repository'
+    : reason;
 }

@@ -19,6 +19,7 @@ import { tuneAllocator } from '../platform/allocator.js';
 import { collectAlone } from '../platform/collect.js';
 import type { Tracing } from '../tracing/tracing.js';
 import { controlQueue, hostQueue } from '../workflows/types.js';
+import { exportActivitiesOf } from './export-activities.js';
 import { restoreActivitiesOf } from './restore-activities.js';
 import { reviveRuns } from './revive.js';
 import { temporalLogger } from './temporal-log.js';
@@ -147,6 +148,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<Runni
           ...createBackupActivities(host),
           ...createCareActivities(host),
           ...guarded(host, restoreActivitiesOf(host)),
+          ...guarded(host, exportActivitiesOf(host)),
         },
         taskQueue: hostQueue(loaded.config.host),
         maxConcurrentActivityTaskExecutions: 32,

@@ -34,6 +34,8 @@ export interface PruneDestination {
   /** Stored bytes of the deleted ones. */
   freed: number;
   snapshots: PruneVerdict[];
+  /** What somebody should hear of: locked objects, damaged snapshots. Absent of what an older worker did. */
+  warnings?: Warning[];
 }
 
 /** `prune --json`: one job's document. */

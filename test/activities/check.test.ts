@@ -263,16 +263,37 @@ describe('a host that writes what it cannot read', () => {
     expect(found.findings.map(({ kind, object }) => [kind, object]).sort()).toEqual(
       [index, newer, largestPack('nas')].map((object) => ['damaged', object]).sort(),
     );
-    expect(found.findings.find(({ object }) => object === largestPack('nas'))?.snapshots).toHaveLength(2);
+    const pack = found.findings.find(({ object }) => object === largestPack('nas'));
+    expect(pack?.snapshots).toHaveLength(2);
+    // The list of the newest snapshot's files is here in the clear.
+    expect(pack?.files).toMatchObject([{ path: path.join(backups.source, 'big'), snapshots: pack?.snapshots }]);
     expect(await check(backups, { readData: 100, repair: true })).toMatchObject({ status: 'repaired' });
     expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean' });
 
     configure({ publicKey: pem.publicKey }, false);
-    const lost = largestPack('nas');
-    for (const destination of ['nas', 'offsite']) rmSync(backups.objectPath(destination, lost));
-    expect(await check(backups)).toMatchObject({ status: 'damaged' });
-    expect(await backups.run()).toMatchObject({ status: 'succeeded' });
-    expect(await check(backups, { repair: true })).toMatchObject({ status: 'repaired' });
+    for (const how of ['by the next run', 'from the sources']) {
+      const lost = largestPack('nas');
+      for (const destination of ['nas', 'offsite']) rmSync(backups.objectPath(destination, lost));
+      expect(await check(backups)).toMatchObject({ status: 'damaged', warnings: [] });
+      if (how === 'by the next run') expect(await backups.run()).toMatchObject({ status: 'succeeded' });
+      expect(await check(backups, { repair: true }), how).toMatchObject({ status: 'repaired' });
+    }
+    // What no list here names is named where the private key is.
+    const before = [...backups.objects('nas').keys()];
+    backups.write('passing', randomBytes(400_000));
+    await backups.run();
+    const added = [...backups.objects('nas')].filter(
+      ([name, { length }]) => !before.includes(name) && length > 300_000,
+    );
+    rmSync(path.join(backups.source, 'passing'));
+    later(hour);
+    await backups.run();
+    for (const [name] of added) flip('nas', name);
+    const unnamed = await check(backups, { readData: 100 });
+    expect(unnamed.warnings).toMatchObject([
+      { code: 'PrivateKeyNeeded', message: expect.stringContaining('--identity') },
+    ]);
+    expect(await check(backups, { readData: 100, repair: true })).toMatchObject({ status: 'repaired', warnings: [] });
 
     expect(await copy(backups, 'nas', 'third')).toMatchObject({ lacking: 0, damaged: [] });
     expect(backups.snapshotNames('third')).toEqual(backups.snapshotNames('nas'));

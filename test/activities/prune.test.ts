@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { indexIdOf, packHashOf } from '../../src/repository/layout.js';
 import { restorer, runPython } from '../docs/python.js';
 import { Backups } from './backups.js';
-import { cutPowerAfter, PowerCut, pin, prune } from './care.js';
+import { check, cutPowerAfter, PowerCut, pin, prune } from './care.js';
 
 let backups: Backups;
 beforeEach(async () => {
@@ -164,6 +164,122 @@ describe('what is not needed', () => {
       }
     }
   }, 120_000);
+});
+
+describe('beside a snapshot beyond repair', () => {
+  const lose = (names: Iterable<string>): void => {
+    for (const destination of ['nas', 'offsite'])
+      for (const name of names) rmSync(backups.objectPath(destination, name), { force: true });
+  };
+  const namesOf = (is: (name: string) => string | undefined): string[] =>
+    [...backups.objects('nas').keys()].filter((name) => is(name) !== undefined);
+  /** Loses the content of the file that the next run adds. */
+  const loseNext = async (name: string): Promise<string> => {
+    const before = new Set(namesOf(packHashOf));
+    backups.write(name, randomBytes(300_000));
+    const { snapshot } = await backups.run();
+    const added = namesOf(packHashOf).filter((pack) => !before.has(pack));
+    lose(added.filter((pack) => (backups.objects('nas').get(pack)?.length ?? 0) > 200_000));
+    later(hour);
+    return snapshot ?? '';
+  };
+
+  test('pruning goes on, what is left of it stays, and it is said each time', async () => {
+    backups.write('kept', randomBytes(100_000));
+    await backups.run();
+    later(hour);
+    const damaged = await loseNext('lost');
+    await pin(backups, damaged);
+    rmSync(path.join(backups.source, 'lost'));
+    for (let at = 0; at < 3; at++) {
+      backups.write('changes', randomBytes(50_000));
+      await backups.run();
+      later(hour);
+    }
+    keep({ keepLast: 1 });
+    backups.write('changes', randomBytes(50_000));
+    await backups.run();
+    const warning = { code: 'SnapshotDamaged', message: expect.stringContaining(damaged) };
+    for (const destination of ['nas', 'offsite']) expect(backups.snapshotNames(destination)).toHaveLength(2);
+    later(80 * hour);
+    const done = await prune(backups);
+    expect(done).toMatchObject([
+      { status: 'pruned', warnings: [warning] },
+      { status: 'pruned', warnings: [warning] },
+    ]);
+    expect(done[0]?.freed).toBeGreaterThan(100_000);
+    const { findings } = await check(backups, { readData: 100 });
+    for (const { files, snapshots } of findings) {
+      expect(snapshots).toEqual([damaged]);
+      expect(files).toEqual([{ path: path.join(backups.source, 'lost'), snapshots: [damaged] }]);
+    }
+    expect(findings).toHaveLength(2);
+    // No more than what the two snapshots need.
+    expect((await check(backups)).destinations[0]?.unneeded.packs).toBe(0);
+  });
+
+  test('what is good is not given up for what is damaged', async () => {
+    backups.write('a', 'one');
+    const good = [(await backups.run()).snapshot];
+    later(hour);
+    backups.write('a', 'two');
+    good.unshift((await backups.run()).snapshot);
+    later(hour);
+    const damaged = await loseNext('lost');
+    keep({ keepLast: 2 });
+    const [nas] = await prune(backups);
+    expect(nas?.snapshots.map(({ id, keep: stays }) => [id, stays])).toEqual(
+      [damaged, ...good].map((id) => [id, true]),
+    );
+    rmSync(path.join(backups.source, 'lost'));
+    for (let at = 0; at < 2; at++) {
+      later(hour);
+      backups.write('a', `later ${at}`);
+      await backups.run();
+    }
+    expect(backups.snapshotNames('nas')).toHaveLength(2);
+    expect(await whole('nas')).toBe(2);
+  });
+
+  test('a lost index keeps its generation, and others are pruned', async () => {
+    backups.write('a', randomBytes(100_000));
+    const first = await backups.run();
+    await pin(backups, first.snapshot ?? '');
+    const needed = namesOf(packHashOf);
+    lose(namesOf(indexIdOf));
+    later(hour);
+    for (let at = 0; at < 2; at++) {
+      backups.write('a', randomBytes(100_000));
+      await backups.run({ full: true });
+      later(hour);
+    }
+    backups.host.catalog('site').clearForRebuild();
+    keep({ keepLast: 1 });
+    const [nas] = await prune(backups);
+    expect(nas).toMatchObject({ status: 'pruned', removed: 1, warnings: [{ code: 'SnapshotDamaged' }] });
+    later(80 * hour);
+    expect((await prune(backups))[0]?.freed).toBeGreaterThan(100_000);
+    expect(namesOf(packHashOf)).toEqual(expect.arrayContaining(needed));
+    expect(namesOf(packHashOf)).toHaveLength(needed.length + 2);
+  });
+
+  test('a root that nobody can read is set aside by a repair, and the next prune goes on', async () => {
+    for (const text of ['one', 'two']) {
+      backups.write('a', text);
+      await backups.run();
+      later(hour);
+    }
+    const [oldest = ''] = backups.snapshotNames('nas');
+    for (const destination of ['nas', 'offsite']) truncateSync(backups.objectPath(destination, oldest), 20);
+    backups.host.catalog('site').clearForRebuild();
+    keep({ keepLast: 1 });
+    await expect(prune(backups)).rejects.toMatchObject({ code: 'IntegrityMismatch' });
+    expect(await check(backups, { repair: true })).toMatchObject({ status: 'repaired' });
+    expect(await check(backups)).toMatchObject({ status: 'clean', findings: [] });
+    expect(await prune(backups)).toMatchObject([{ status: 'pruned' }, { status: 'pruned' }]);
+    expect(readFileSync(backups.objectPath('nas', oldest.replace('snapshots', 'damaged')))).toHaveLength(20);
+    expect(await whole('offsite')).toBe(1);
+  });
 });
 
 describe('what stays', () => {

@@ -20,8 +20,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ExportDocument } from '../../src/workflows/export-types.js';
+import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import { TestHost } from '../support/cli.js';
 import { mountTmpfs } from '../support/mounts.js';
+import { until } from '../workflows/harness.js';
 
 let host: TestHost;
 const longName = `${'long '.repeat(40)}name.txt`;
@@ -241,6 +243,23 @@ test('an interrupted export leaves nothing', async () => {
   expect([existsSync(file), existsSync(partial)]).toEqual([false, false]);
 });
 
+test('in the host’s own worker it goes on without the command, and is published once', async () => {
+  const file = host.path('by-host.tar.zst');
+  const asked = ['export', 'site', '-o', file, '--host', '--overwrite'];
+  const lone = host.start(asked);
+  await until(() => /started export\//.test(lone.stderr), 'it started');
+  await lone.kill('SIGKILL');
+  const document = await host.json<ExportDocument>(asked);
+  expect(document).toMatchObject({ status: 'succeeded', format: 'tar.zst', file, encrypted: false });
+  await until(() => !existsSync(`${file}.partial`), 'nothing is being written');
+  expect(list(unpack('by-host', 'tar', ['--zstd', '-xf', file]))).toEqual(list(host.source));
+  const refused = await host.json<{ error: { code: string } }>(
+    ['export', 'site', '-o', '-', '--format', 'zip', '--host'],
+    [2],
+  );
+  expect(refused.error.code).toBe('UsageInvalid');
+});
+
 test('files of a damaged pack are named and left out, others are whole', async () => {
   const packs = host.path('nas', 'fault-host', 'site', 'packs');
   const files = readdirSync(packs, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
@@ -265,4 +284,20 @@ test('files of a damaged pack are named and left out, others are whole', async (
     for (const { path } of document.damaged) delete expected[path.slice(host.source.length + 1)];
     expect(list(out)).toEqual(expected);
   }
+});
+
+test('where the latest snapshot cannot be read, an older one is not the whole answer', async () => {
+  const other = host.path('other.json');
+  const written = JSON.parse(readFileSync(host.configFile, 'utf8')) as object;
+  writeFileSync(other, JSON.stringify({ ...written, state: host.path('other-state') }), { mode: 0o600 });
+  const folder = host.path('nas', 'fault-host', 'site', 'snapshots');
+  const [first = ''] = readdirSync(folder);
+  writeFileSync(join(folder, '20990101T000000Z-00000000000000aa.json'), readFileSync(join(folder, first)));
+  const file = host.path('older.zip');
+  const document = await host.json<ExportDocument>(['export', 'data', '-o', file], [0], other);
+  expect(document.status).toBe('succeeded');
+  const asked = ['restore', 'site', '--to', host.path('older'), host.path('source', 'secret')];
+  const restored = await host.json<RestoreDocument>(asked, [3], other);
+  expect(restored).toMatchObject({ status: 'partial', files: { restored: 1 } });
+  expect(restored.warnings.map(({ code }) => code)).toContain('SnapshotOlder');
 });

@@ -1,11 +1,21 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyChange, KeyListing } from '../../src/control/keys.js';
 import type { SnapshotDocument } from '../../src/control/snapshots.js';
 import type { KeyFile } from '../../src/repository/keys.js';
+import type { CheckDocument } from '../../src/workflows/care-types.js';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
@@ -104,6 +114,27 @@ describe('with a public key alone', () => {
       host.path('other.json'),
     );
     expect(wrong.error.code).toBe('KeyMismatch');
+  });
+
+  test('who has the private key has the files named that damage concerns', async () => {
+    const identity = ['--identity', host.path('pair'), '--identity-passphrase-file', host.path('pair-passphrase')];
+    const packs = host.path('repository', 'fault-host', 'site', 'packs');
+    const [largest = ''] = readdirSync(packs, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(join(packs, name)).isFile())
+      .sort((a, b) => statSync(join(packs, b)).size - statSync(join(packs, a)).size);
+    renameSync(join(packs, largest), host.path('away'));
+    renameSync(host.path('state', 'manifests'), host.path('no-manifests'));
+    const blind = await host.json<CheckDocument>(['check', 'site'], [1]);
+    expect(blind.warnings).toMatchObject([{ code: 'PrivateKeyNeeded' }]);
+    const named = await host.json<CheckDocument>(['check', 'site', ...identity], [1]);
+    expect(named.warnings).toEqual([]);
+    expect(named.findings[0]?.files.map(({ path }) => path)).toContain(`${host.source}/big`);
+    renameSync(host.path('no-manifests'), host.path('state', 'manifests'));
+    renameSync(host.path('away'), join(packs, largest));
+    const up = await host.up();
+    const refused = await host.json<{ error: { code: string } }>(['check', 'site', ...identity], [1]);
+    expect(refused.error.code).toBe('AlreadyRunning');
+    await up.kill('SIGTERM');
   });
 
   test('without its catalog it starts a new generation, whose snapshot is the latest', async () => {

@@ -33,7 +33,7 @@ async function run(
   ]);
   const host = `care-${name}`;
   // These two run where they were started, workflow and activities alike.
-  const onHost = type === 'copy' || type === 'exportArchive';
+  const onHost = name === 'copy' || name === 'export';
   const work = async (): Promise<{ result: unknown; called: string[] }> => {
     const workflowId = `${type}/${host}/site/1`;
     const handle = await harness.temporal.client.workflow.start(type, {
@@ -146,6 +146,18 @@ test('a copy looks again when a pack went away meanwhile', async () => {
     },
   });
   expect(result).toMatchObject({ status: 'succeeded', packs: { total: 3, copied: 2 }, bytes: 20 });
+});
+
+test('an export in the host’s own worker begins anew', async () => {
+  let attempts = 0;
+  const { result } = await run('export-by-host', 'exportArchive', {
+    exportArchive: async () => {
+      if (++attempts === 1) throw new Error('the disk was away');
+      return { status: 'succeeded', files: { exported: 3, failed: 0 }, bytes: 10 };
+    },
+  });
+  expect(result).toMatchObject({ status: 'succeeded' });
+  expect(attempts).toBe(2);
 });
 
 test('an export is tried once', async () => {

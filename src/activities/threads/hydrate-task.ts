@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { readContents } from '../../repository/archive/contents.js';
+import type { Catalog } from '../../repository/catalog.js';
 import { compress } from '../../repository/codec.js';
 import { sha256Hex } from '../../repository/hash.js';
 import type { ChunkPlace } from '../../repository/pack-writer.js';
@@ -55,13 +56,9 @@ export async function hydrateTask(task: HydrateTask): Promise<string | undefined
     builder.reset();
   };
   try {
-    const todo = catalog.db.prepare<[string], { id: Buffer; at: number; length: number }>(
-      'SELECT id, at, length FROM todo WHERE archive = ? ORDER BY at',
-    );
-    const places = todo.all(task.pack).map(({ id, at, length }): ChunkPlace => [id.toString('hex'), at, length]);
     const problem = await readContents({
       ...task,
-      places,
+      places: wantedPlaces(catalog, task.pack),
       tick: () => meter.check(),
       onChunk: async (id, content) => {
         if (!content) return;
@@ -78,6 +75,32 @@ export async function hydrateTask(task: HydrateTask): Promise<string | undefined
   }
 }
 
+type Row = { id: Buffer; at: number; length: number };
+const pageRows = 1000;
+
+/** What is wanted of an archive, page by page: an archive may hold millions of chunks, and the catalog is written to meanwhile. */
+function* wantedPlaces(catalog: Catalog, archive: string): Generator<ChunkPlace> {
+  const page = catalog.db.prepare<[string, number, number], Row>(
+    'SELECT id, at, length FROM todo WHERE archive = ? AND at > ? ORDER BY at LIMIT ?',
+  );
+  for (let last = -1; ; ) {
+    const rows = page.all(archive, last, pageRows);
+    for (const { id, at, length } of rows) yield [id.toString('hex'), at, length];
+    if (rows.length < pageRows) return;
+    last = rows.at(-1)?.at ?? last;
+  }
+}
+
+/** All that an index says is in an archive; the connection can't be written to until the end. */
+function* listedPlaces(catalog: Catalog, archive: string): Generator<ChunkPlace> {
+  const rows = catalog.db
+    .prepare<[string], Row>(
+      'SELECT id, at, length FROM chunks WHERE pack = (SELECT no FROM packs WHERE hash = ?) ORDER BY at',
+    )
+    .iterate(archive);
+  for (const { id, at, length } of rows) yield [id.toString('hex'), at, length];
+}
+
 export interface VerifyArchiveTask extends ContentsTask {
   /** The job's catalog. */
   catalog: string;
@@ -92,15 +115,21 @@ export async function verifyArchiveTask(
 ): Promise<{ message: string; chunks: string[] } | undefined> {
   const meter = new Meter(task.channel);
   const bad: string[] = [];
-  const problem = await readContents({
-    ...task,
-    places: threadCatalog(task.catalog).indexPack(task.pack)?.chunks ?? [],
-    tick: () => meter.check(),
-    onChunk: (id, content) => {
-      if (content) meter.add('read', content.length);
-      else bad.push(id);
-    },
-  });
+  const places = listedPlaces(threadCatalog(task.catalog), task.pack);
+  let problem: string | undefined;
+  try {
+    problem = await readContents({
+      ...task,
+      places,
+      tick: () => meter.check(),
+      onChunk: (id, content) => {
+        if (content) meter.add('read', content.length);
+        else bad.push(id);
+      },
+    });
+  } finally {
+    places.return(undefined);
+  }
   if (problem === undefined && bad.length === 0) return undefined;
   return { message: problem ?? `${bad.length} pieces of its files are damaged`, chunks: bad };
 }

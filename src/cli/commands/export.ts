@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { ExportRequest } from '../../control/export.js';
+import type { RestoreUpdate } from '../../control/restore.js';
 import { HoldfastError } from '../../errors.js';
 import { type ArchiveFormat, archiveFormats } from '../../repository/export/member.js';
 import type { ExportDocument } from '../../workflows/export-types.js';
@@ -18,6 +19,7 @@ interface Options {
   passwordFile?: string;
   overwrite?: boolean;
   from?: string;
+  host?: boolean;
 }
 
 const passwordVariable = 'HOLDFAST_EXPORT_PASSWORD';
@@ -39,6 +41,7 @@ export function register(command: Command, context: Context): void {
     )
     .option('--overwrite', 'replace the file when it is there')
     .option('--from <destination>', 'take it from this destination alone')
+    .option('--host', "in the host's own worker, as backups are: it goes on without this command")
     .addHelpText('after', `\n${passwordVariable} may hold the password in place of --password-file.`)
     .action((job: string, paths: string[], options: Options) => run(context, job, paths, options));
 }
@@ -77,8 +80,10 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   const file = options.output === '-' ? '-' : resolve(expandHome(options.output));
   checkOutput(context, file, options);
   const password = await passwordOf(options, format);
+  const onHost = options.host === true;
+  if (onHost) checkHost(file, password);
   const loaded = await context.load();
-  const [{ openLog }, { checkExport, exportSnapshot }] = await Promise.all([
+  const [{ openLog }, { checkExport, exportOnHost, exportSnapshot }] = await Promise.all([
     import('../../control/log.js'),
     import('../../control/export.js'),
   ]);
@@ -100,14 +105,17 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   // Should the reader of a pipe go away, what it got is not all.
   process.exitCode = 1;
   try {
-    await withSession(context, loaded, { command: 'export' }, async (session) => {
-      const document = await exportSnapshot(session, request, {
+    await withSession(context, loaded, { command: 'export', worker: onHost }, async (session) => {
+      const following = {
         log,
-        password,
         signal: interrupt.signal,
         intervalMs: display.intervalMs,
-        onUpdate: (update) => display.update(update),
-      });
+        onUpdate: (update: RestoreUpdate) => display.update(update),
+        onStart: (id: string, joined: boolean) => context.say(`${joined ? 'joining' : 'started'} ${id}`),
+      };
+      const document = await (onHost
+        ? exportOnHost(session, request, following)
+        : exportSnapshot(session, request, { ...following, password }));
       display.clear();
       report(context, document);
       context.exit(exitCodeOfRun(document.status));
@@ -115,12 +123,28 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   } catch (error) {
     display.clear();
     if (!interrupt.signal.aborted) throw error;
-    process.stderr.write('\ninterrupted; nothing of the archive was kept\n');
+    process.stderr.write(
+      onHost
+        ? '\ninterrupted; the export goes on with `holdfast up` or the next command\n'
+        : '\ninterrupted; nothing of the archive was kept\n',
+    );
     if (context.options.json) context.result({ error: { code: 'Cancelled', message: 'interrupted' } }, () => '');
     context.exit(130);
   } finally {
     interrupt.dispose();
   }
+}
+
+/** @throws HoldfastError UsageInvalid for what only this process has. */
+function checkHost(file: string, password: string | undefined): void {
+  if (file === '-')
+    throw new HoldfastError('UsageInvalid', 'expected -o FILE with --host, found -', {
+      hint: "The host's worker writes the archive, and has no stdout to write to.",
+    });
+  if (password !== undefined)
+    throw new HoldfastError('UsageInvalid', 'expected either --host or a password, found both', {
+      hint: 'A password stays in the process that was given it.',
+    });
 }
 
 function checkOutput(context: Context, file: string, { overwrite }: Options): void {

@@ -53,17 +53,18 @@ async function run(context: Context, url: string, options: Options): Promise<voi
   const file = absolute(context.options.config ?? 'holdfast.yaml');
   if (existsSync(file)) throw exists(file);
   const state = options.state === undefined ? undefined : absolute(options.state);
-  const { destination, written, repositories, typed } = await look(url, options, dirname(file));
+  const { defaultStateFolder } = await import('../../config/paths.js');
+  const folders: Folders = { config: dirname(file), state: state ?? defaultStateFolder() };
+  const { destination, written, repositories, typed } = await look(url, options, folders);
   const chosen = await chooseHost(repositories);
   const { secrets, encryption, newPassphrase } = await askSecrets(context, options, chosen, dirname(file));
 
-  const [{ recover }, { openLog }, { defaultStateFolder }, { defaultLog }] = await Promise.all([
+  const [{ recover, foundName }, { openLog }, { defaultLog }] = await Promise.all([
     import('../../control/recover.js'),
     import('../../control/log.js'),
-    import('../../config/paths.js'),
     import('../../config/default-log.js'),
   ]);
-  const log = await openLog({ log: defaultLog(state ?? defaultStateFolder()) }, { stderr: 'warn' });
+  const log = await openLog({ log: defaultLog(folders.state) }, { stderr: 'warn' });
   const parts = { destination, written, repositories: chosen, secrets, state, encryption, file };
   const recovery = await recover({ ...parts, log });
   const kept = [...typed, ...(newPassphrase === undefined ? [] : [newPassphrase])];
@@ -71,12 +72,20 @@ async function run(context: Context, url: string, options: Options): Promise<voi
   await writeNew(file, recovery.config.text);
 
   const restored = options.to === undefined ? [] : await restoreAll(context, recovery, absolute(options.to), log);
+  const { moveLogin } = await import('../../control/login.js');
+  await moveLogin(folders.state, foundName, recovery.config.destination);
   const { placeholders } = recovery.config;
   const host = chosen[0]?.host ?? '';
   const document = { host, config: file, jobs: recovery.jobs, placeholders, restored };
   context.result(document, () => [...textOf(file, recovery), ...restored.map(restoreText)].join('\n'));
   if (recovery.jobs.some(({ error, warnings }) => error !== null || warnings.length > 0)) context.exit(3);
   for (const { status } of restored) context.exit(exitCodeOfRun(status));
+}
+
+/** Where the new config and the new state folder go. */
+interface Folders {
+  config: string;
+  state: string;
 }
 
 /** A secret that was typed, and the file beside the config that keeps it. */
@@ -93,25 +102,48 @@ interface Place {
   typed: TypedSecret[];
 }
 
-/** Opens the place; where it wants secrets that the URL doesn't have, they are asked for. */
-async function look(url: string, { host, job }: Options, folder: string): Promise<Place> {
+/** Opens the place; where it wants secrets that the URL doesn't have, they are asked for, and people log in where they have to. */
+async function look(url: string, { host, job }: Options, folders: Folders): Promise<Place> {
   const { findRepositories } = await import('../../control/recover.js');
-  const only = { host, jobs: job };
+  const find = async (destination: DestinationConfig): Promise<FoundRepository[]> => {
+    const search = () => findRepositories(destination, { host, jobs: job }, folders.state);
+    try {
+      return await search();
+    } catch (error) {
+      const isLogin = error instanceof HoldfastError && error.code === 'AuthExpired' && canAsk();
+      if (!isLogin || !(await logInTo(destination, folders.state))) throw error;
+      return search();
+    }
+  };
   try {
     const destination = destinationOfUrl(url);
-    return { destination, written: destination, repositories: await findRepositories(destination, only), typed: [] };
+    return { destination, written: destination, repositories: await find(destination), typed: [] };
   } catch (error) {
     const keys = secretKeysOfUrl(url);
     const wanting =
       error instanceof HoldfastError && ['AuthDenied', 'SecretMissing', 'UsageInvalid'].includes(error.code);
     if (!wanting || keys.length === 0 || !canAsk()) throw error;
     process.stderr.write(`${error.message}\n`);
-    const { values, references, typed } = await askKeys(keys, folder);
+    const { values, references, typed } = await askKeys(keys, folders.config);
     if (Object.keys(values).length === 0) throw error;
     const destination = destinationOfUrl(url, values);
     const written = destinationOfUrl(url, references);
-    return { destination, written, repositories: await findRepositories(destination, only), typed };
+    return { destination, written, repositories: await find(destination), typed };
   }
+}
+
+/** @returns false where there is nothing to log in to. */
+async function logInTo(destination: DestinationConfig, state: string): Promise<boolean> {
+  const [{ isLoginConfig, login }, { foundName }] = await Promise.all([
+    import('../../control/login.js'),
+    import('../../control/recover.js'),
+  ]);
+  if (!isLoginConfig(destination)) return false;
+  await login({ destinations: { [foundName]: destination }, state }, foundName, 'paste', {
+    show: (text) => void process.stderr.write(`${text}\n`),
+    ask: askLine,
+  });
+  return true;
 }
 
 /** Secrets that nobody types: their file is asked for, and stays where it is. */

@@ -6,7 +6,7 @@ import { printable } from './table.js';
 /** A prune in a few lines: why each snapshot stays or goes, and what was done. */
 export function pruneText({ job, dryRun, destinations }: PruneDocument): string {
   const lines: string[] = [];
-  for (const { name, status, error, removed, marked, deleted, freed, repacked, snapshots } of destinations) {
+  for (const { name, status, error, removed, marked, deleted, freed, repacked, snapshots, warnings } of destinations) {
     const what = dryRun
       ? `${plural(removed, 'snapshot')} would go`
       : `${plural(removed, 'snapshot')} removed, ${plural(marked, 'object')} marked, ${plural(deleted, 'object')} deleted (${humanBytes(freed)}), ${humanCount(repacked)} repacked`;
@@ -19,6 +19,7 @@ export function pruneText({ job, dryRun, destinations }: PruneDocument): string 
       const state = complete ? mode : `${mode}, incomplete`;
       lines.push(printable(`  ${keep ? 'keep  ' : 'remove'} ${id} ${localTime(time)} ${state}: ${reasons.join(', ')}`));
     }
+    for (const { message, code } of warnings ?? []) lines.push(printable(`  warning: ${message} [${code}]`));
   }
   return lines.join('\n');
 }
