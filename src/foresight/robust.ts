@@ -23,3 +23,20 @@ export function expected(values: readonly number[], slack: number): Range {
   const spread = Math.max(outlier * normal * medianAbsoluteDeviation([...values]), Math.abs(middle) * slack);
   return { low: middle - spread, high: middle + spread, median: middle };
 }
+
+/**
+ * The same for sizes and times, which vary by factors: twice as much is as far off as half.
+ *
+ * @param values at least one, none negative.
+ * @param factor the least factor from the median that counts as unusual, above 1.
+ */
+export function expectedByFactor(values: readonly number[], factor: number): Range {
+  const logs = values.map((value) => Math.log1p(value));
+  const middle = median(logs);
+  const spread = Math.max(outlier * normal * medianAbsoluteDeviation(logs), Math.log(factor));
+  return {
+    low: Math.expm1(Math.max(0, middle - spread)),
+    high: Math.expm1(middle + spread),
+    median: Math.expm1(middle),
+  };
+}
