@@ -25,6 +25,8 @@ const many = 15;
 /** So often must the like have happened before to be usual, the last nights not counted: an attack may take several. */
 const precedents = 2;
 const lastNights = 3;
+/** Exactly half is half, whatever logarithms make of it. */
+const roughly = 1.01;
 
 /**
  * What is unusual about a run, seen from the job's earlier runs over the same sources.
@@ -85,7 +87,7 @@ function fallen(
   const value = source[metric];
   const least = metric === 'files' ? 10 : source.type === 'files' ? 1_000_000 : 65_536;
   // Against the run before as well: what fell some time ago is not told for ever.
-  if (range.median < least || value > range.low || value > last / factor) return undefined;
+  if (range.median < least || value > range.low * roughly || value > (last / factor) * roughly) return undefined;
   const show = metric === 'files' ? count : bytes;
   return {
     ...anomaly(run, metric, value, range, source.name),

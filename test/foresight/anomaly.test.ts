@@ -17,6 +17,7 @@ describe('anomalies', () => {
     const [found] = anomalies(night(14, { sources: sources('www', { files: 480, bytes: 48_000_000 }) }), earlier);
     expect(found).toMatchObject({ job: 'site', metric: 'files', source: 'www', value: 480, grave: true });
     expect(found?.low).toBeGreaterThan(480);
+    expect(metrics(night(14, { sources: sources('www', { files: 501, bytes: 50_100_000 }) }))).toEqual(['files']);
     expect(found?.message).toMatch(/^source www has 480 files, expected \d+ to 2,\d+$/);
   });
 
