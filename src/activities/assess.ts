@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { TokenFile } from '../destinations/tokens.js';
 import { type Anomaly, anomalies } from '../foresight/anomaly.js';
 import type { DestinationFigures, RunFigures } from '../foresight/figures.js';
+import { codeOf } from '../notifiers/next-step.js';
 import type { DestinationProgress, RunDocument, Totals, Warning } from '../workflows/types.js';
 import type { Host } from './host.js';
 import { collectProblems, type ManifestRecord } from './manifest.js';
@@ -61,7 +63,14 @@ async function figuresOf(context: RunContext, request: AssessRequest, signal: Ab
   const destinations = await Promise.all(
     request.destinations.map(async ({ name, state, misses }): Promise<DestinationFigures> => {
       const space = await spaceOf(context, name, signal);
-      return { name, state: state === 'pending' ? 'missed' : state, misses, ...space };
+      const login = await new TokenFile(context.host.state, name).read().catch(() => undefined);
+      return {
+        name,
+        state: state === 'pending' ? 'missed' : state,
+        misses,
+        ...space,
+        ...(login?.since === undefined ? {} : { login: login.since }),
+      };
     }),
   );
   const { unreadable } = collectProblems(context, 0);
@@ -106,6 +115,11 @@ async function spaceOf(
   }
 }
 
+const outcomeOf = ({ status, error }: RunDocument['destinations'][number]): { state: string; error?: string } => ({
+  state: status,
+  ...(error === null ? {} : { error: codeOf(error) }),
+});
+
 /** Completes a run's figures with how it ended; runs that never came to be assessed get what their document says. */
 export function closeFigures(host: Host, document: RunDocument): void {
   if (document.status === 'skipped') return;
@@ -125,14 +139,14 @@ export function closeFigures(host: Host, document: RunDocument): void {
       newBytes: bytes.new,
       storedBytes: bytes.stored,
       sources: [],
-      destinations: document.destinations.map(({ name, status }) => ({ name, state: status, misses: 0 })),
+      destinations: document.destinations.map((one) => ({ name: one.name, ...outcomeOf(one), misses: 0 })),
     }),
     ...(known
       ? {
-          destinations: known.destinations.map((one) => ({
-            ...one,
-            state: document.destinations.find(({ name }) => name === one.name)?.status ?? one.state,
-          })),
+          destinations: known.destinations.map((one) => {
+            const ended = document.destinations.find(({ name }) => name === one.name);
+            return { ...one, ...(ended ? outcomeOf(ended) : {}) };
+          }),
         }
       : {}),
     mode: document.mode,

@@ -31,7 +31,7 @@ import { openRepository } from './open-repository.js';
 import { storedDump } from './restore-database.js';
 import { runFolder } from './run-context.js';
 import { sweepScratchDatabases, withScratchDatabase } from './scratch-databases.js';
-import { tellOrKeep, wants } from './tell.js';
+import { listenersOf, tellOrKeep } from './tell.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 
 export interface DrillRef {
@@ -460,11 +460,8 @@ export async function reportDrill(host: Host, report: DrillReport): Promise<void
   else host.log.error(about, `drill of ${job}: failed: ${first ?? ''}`);
   if (status === 'passed') return;
   const notification = drillNotification(host.config.host, report);
-  for (const name of host.config.jobs[job]?.notify ?? []) {
-    const config = host.config.notify[name];
-    if (config === undefined || !wants(config, 'drill')) continue;
-    await tellOrKeep(host, name, notification, AbortSignal.timeout(tellTimeoutMs));
-  }
+  const listeners = listenersOf(host, job, 'drill');
+  await Promise.all(listeners.map((name) => tellOrKeep(host, name, notification, AbortSignal.timeout(tellTimeoutMs))));
 }
 
 /** Ends what the drill's commands left running and removes its scratch folder. */

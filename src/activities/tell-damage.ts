@@ -19,20 +19,20 @@ export async function tellDamage(host: Host, document: CheckDocument): Promise<v
     .update(open.map(({ destination, object }) => `${destination} ${object}\n`).join(''))
     .digest('hex');
   const subject = `check of ${job}`;
-  for (const name of host.config.jobs[job]?.notify ?? []) {
+  const telling = (host.config.jobs[job]?.notify ?? []).map(async (name) => {
     const config = host.config.notify[name];
-    if (config === undefined) continue;
+    if (config === undefined) return;
     if (status !== 'damaged') {
       // What nobody could read says nothing of the rest.
       if (status !== 'partial') host.outbox.recover(name, subject);
-      continue;
+      return;
     }
-    if (!wants(config, 'damage')) continue;
+    if (!wants(config, 'damage')) return;
     const now = Date.now();
     const trouble = host.outbox.fail(name, subject, kind, run, now);
     if (trouble.told > 0 && isMessenger(config)) {
       const { count, every } = config.repeat;
-      if (trouble.same - trouble.told < count && now - trouble.toldAt < every) continue;
+      if (trouble.same - trouble.told < count && now - trouble.toldAt < every) return;
     }
     const repeated = { count: trouble.same, since: new Date(trouble.since).toISOString() };
     const notification = damageNotification(host.config.host, document, open, repeated);
@@ -41,5 +41,6 @@ export async function tellDamage(host: Host, document: CheckDocument): Promise<v
       host.outbox.hold(name, redacted(notification), 'unsent', now + unsentRetryMs);
     });
     host.outbox.told(name, subject, now);
-  }
+  });
+  await Promise.all(telling);
 }

@@ -22,6 +22,13 @@ export function isMessenger(config: NotifyConfig): config is MessengerConfig {
 export const wants = (config: NotifyConfig, event: Notification['event']): boolean =>
   config.on.some((one) => one === event);
 
+/** The job's notifiers that want to hear of the event. They are told side by side: one that hangs holds back no other. */
+export const listenersOf = (host: Host, job: string, event: Notification['event']): string[] =>
+  (host.config.jobs[job]?.notify ?? []).filter((name) => {
+    const config = host.config.notify[name];
+    return config !== undefined && wants(config, event);
+  });
+
 /**
  * Tells one notifier, or holds it back in its quiet hours. Once: the same again is not sent again.
  *

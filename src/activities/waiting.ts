@@ -1,7 +1,7 @@
 import { HoldfastError } from '../errors.js';
 import { authNotification } from '../notifiers/message.js';
 import type { Host } from './host.js';
-import { tellOrKeep, wants } from './tell.js';
+import { listenersOf, tellOrKeep } from './tell.js';
 
 /** Whether other credentials could help. */
 export function isAuth(error: unknown): boolean {
@@ -28,9 +28,6 @@ export async function noteWaiting(
   const noted = { ...document, warnings: [...document.warnings, { code: 'AuthExpired', message }] };
   // What has ended is recorded as it ended.
   if (document.endedAt === null) host.history.put(host.config.host, noted);
-  for (const name of host.config.jobs[input.job]?.notify ?? []) {
-    const config = host.config.notify[name];
-    if (config === undefined || !wants(config, 'auth')) continue;
-    await tellOrKeep(host, name, authNotification(host.config.host, noted, destination, reason), signal);
-  }
+  const notification = authNotification(host.config.host, noted, destination, reason);
+  await Promise.all(listenersOf(host, input.job, 'auth').map((name) => tellOrKeep(host, name, notification, signal)));
 }

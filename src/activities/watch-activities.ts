@@ -76,7 +76,7 @@ export function createControlActivities(host: Host) {
       const same = all.filter(([name]) => names.includes(name));
       const told: string[] = [];
       let failure: unknown;
-      for (const [name] of same.length > 0 ? same : all) {
+      const telling = (same.length > 0 ? same : all).map(async ([name]) => {
         try {
           await tellNotice(host, input.host, name, notice, signal);
           told.push(name);
@@ -84,7 +84,8 @@ export function createControlActivities(host: Host) {
           failure = error;
           host.log.error({ err: error, notifier: name, job: notice.job }, 'notification not delivered');
         }
-      }
+      });
+      await Promise.all(telling);
       if (told.length === 0 && failure !== undefined) throw failure;
       if (told.length === 0)
         host.log.warn({ job: notice.job, host: input.host }, 'a job was missed, and no notifier here is to be told');

@@ -111,10 +111,9 @@ export async function flush(host: Host, signal: AbortSignal): Promise<{ sent: nu
       host.log.error({ err: error, notifier: name }, 'notifications not delivered; they are tried again later');
     }
   };
-  for (const name of host.outbox.due(Date.now())) await attempt(name, () => sendHeld(host, name, signal));
-  for (const digester of digesters(host)) {
-    if (digester.due) await attempt(digester.name, () => sendDigest(host, digester, signal));
-  }
+  await Promise.all(host.outbox.due(Date.now()).map((name) => attempt(name, () => sendHeld(host, name, signal))));
+  const digests = digesters(host).filter(({ due }) => due);
+  await Promise.all(digests.map((digester) => attempt(digester.name, () => sendDigest(host, digester, signal))));
   return { sent, failed };
 }
 

@@ -9,6 +9,9 @@ import { changedShare, compressedTo, type RunFigures } from '../foresight/figure
 import { type Forecast, forecasts } from '../foresight/forecast.js';
 import { failureRisk, type Risk } from '../foresight/risk.js';
 
+/** Runs that the risk is learnt from, however few are shown. */
+const memory = 1000;
+
 export interface Stats {
   job: string;
   /** Oldest first. */
@@ -31,19 +34,24 @@ export function statsOf(loaded: LoadedConfig, job: string, limit: number): Stats
   const history = new History(config.state);
   try {
     const runs = history.figures({ job, limit });
-    const closed = runs.filter(({ status }) => status !== 'running' && status !== 'cancelled');
+    const closed = runs.filter(isClosed);
     const interval = schedule === undefined ? undefined : intervalOf(schedule);
     return {
       job,
       runs: [...runs].reverse(),
       forecasts: forecasts(closed, interval),
-      risk: failureRisk(closed, { now: new Date().toISOString() }),
+      risk: failureRisk(history.figures({ job, limit: memory }).filter(isClosed), {
+        now: new Date().toISOString(),
+        others: history.figures({ limit: 2 * memory }).filter((run) => run.job !== job && isClosed(run)),
+      }),
       hold: history.held(job) ?? null,
     };
   } finally {
     history.close();
   }
 }
+
+const isClosed = ({ status }: RunFigures): boolean => status !== 'running' && status !== 'cancelled';
 
 /** The least time from one start to the next, ms. */
 const intervalOf = (schedule: ScheduleConfig): number | undefined =>

@@ -49,7 +49,7 @@ export async function logIn(
   );
   if (refreshToken === undefined) throw denied(label, 'the service gave no refresh token');
   const file = new TokenFile(state, name);
-  await file.locked(() => file.write({ refreshToken, accessToken, expiresAt }));
+  await file.locked(() => file.write({ refreshToken, accessToken, expiresAt, since: new Date().toISOString() }));
 }
 
 /** Keeps beside the login whose it is. */

@@ -10,6 +10,8 @@ export interface StoredToken {
   accessToken?: string;
   /** Milliseconds since the epoch. */
   expiresAt?: number;
+  /** When somebody logged in, ISO 8601. */
+  since?: string;
   /** Who is logged in, for people. */
   account?: string;
 }
@@ -56,6 +58,7 @@ function isStoredToken(value: unknown): value is StoredToken {
     typeof value.refreshToken === 'string' &&
     (value.accessToken === undefined || typeof value.accessToken === 'string') &&
     (value.expiresAt === undefined || typeof value.expiresAt === 'number') &&
+    (value.since === undefined || typeof value.since === 'string') &&
     (value.account === undefined || typeof value.account === 'string')
   );
 }
@@ -127,9 +130,15 @@ export class LoginTokens extends CachedTokens {
       try {
         const grant = await requestToken(this.label, this.client.tokenUrl, refreshForm(this.client, token));
         const refreshToken = grant.refreshToken ?? token;
-        const account = stored?.account;
+        const { account, since } = stored ?? {};
         const { accessToken, expiresAt } = grant;
-        await this.file.write({ refreshToken, accessToken, expiresAt, ...(account === undefined ? {} : { account }) });
+        await this.file.write({
+          refreshToken,
+          accessToken,
+          expiresAt,
+          ...(since === undefined ? {} : { since }),
+          ...(account === undefined ? {} : { account }),
+        });
         return { ...grant, refreshToken };
       } catch (error) {
         if (!(error instanceof OAuthRefusal)) throw error;

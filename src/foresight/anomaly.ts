@@ -1,5 +1,5 @@
-import { changedShare, compressedTo, isGood, type RunFigures, type SourceFigures } from './figures.js';
-import { expected, type Range } from './robust.js';
+import { compressedTo, isGood, type RunFigures, type SourceFigures } from './figures.js';
+import { expected, expectedByFactor, type Range } from './robust.js';
 
 export type AnomalyMetric = 'files' | 'bytes' | 'emptySource' | 'dumpSize' | 'massChange' | 'duration';
 
@@ -19,8 +19,14 @@ export interface Anomaly {
 
 /** Runs looked back upon, at most. */
 const memory = 30;
-/** Fewer than these say little of what is usual. */
+/** Fewer than these say little of how long runs take. */
 const enough = 5;
+const many = 15;
+/** So often must the like have happened before to be usual, the last nights not counted: an attack may take several. */
+const precedents = 2;
+const lastNights = 3;
+/** Exactly half is half, whatever logarithms make of it. */
+const roughly = 1.01;
 
 /**
  * What is unusual about a run, seen from the job's earlier runs over the same sources.
@@ -42,8 +48,9 @@ function shrunken(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
     const before = known.flatMap(({ sources }) => sources.filter(({ name }) => name === source.name));
     if (before.length === 0) return [];
     const found: Anomaly[] = [];
-    const files = halved(run, source, before, 'files');
-    const bytes = halved(run, source, before, 'bytes');
+    const isDump = source.type !== 'files';
+    const files = fallen(run, source, before, 'files', 2);
+    const bytes = fallen(run, source, before, 'bytes', isDump ? 1.5 : 2);
     if (source.files === 0 && before[0] !== undefined && before[0].files > 0) {
       const usual = expected(
         before.map((one) => one.files),
@@ -55,7 +62,7 @@ function shrunken(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
           `source ${source.name} is suddenly empty: 0 files, expected ${count(usual.low)} to ${count(usual.high)} ` +
           `(${count(before[0].files)} in the run before)`,
       });
-    } else if (source.type !== 'files') {
+    } else if (isDump) {
       if (bytes) found.push({ ...bytes, metric: 'dumpSize' });
     } else {
       if (files) found.push(files);
@@ -65,56 +72,69 @@ function shrunken(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   });
 }
 
-function halved(
+function fallen(
   run: RunFigures,
   source: SourceFigures,
   before: readonly SourceFigures[],
   metric: 'files' | 'bytes',
+  factor: number,
 ): Anomaly | undefined {
-  const range = expected(
+  const range = expectedByFactor(
     before.map((one) => one[metric]),
-    0.5,
+    factor,
   );
   const last = before[0]?.[metric] ?? 0;
   const value = source[metric];
-  const least = metric === 'files' ? 10 : 1_000_000;
+  const least = metric === 'files' ? 10 : source.type === 'files' ? 1_000_000 : 65_536;
   // Against the run before as well: what fell some time ago is not told for ever.
-  if (range.median < least || value > range.median / 2 || value > last / 2) return undefined;
+  if (range.median < least || value > range.low * roughly || value > (last / factor) * roughly) return undefined;
   const show = metric === 'files' ? count : bytes;
-  const low = Math.max(0, Math.max(range.low, range.median / 2));
   return {
-    ...anomaly(run, metric, value, { ...range, low }, source.name),
-    message: `source ${source.name} has ${show(value)}${metric === 'files' ? ' files' : ''}, expected ${show(low)} to ${show(range.high)}`,
+    ...anomaly(run, metric, value, range, source.name),
+    message: `source ${source.name} has ${show(value)}${metric === 'files' ? ' files' : ''}, expected ${show(range.low)} to ${show(range.high)}`,
   };
 }
 
 /** Most files changed and no longer compress: what ransomware leaves. */
 function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
-  const share = changedShare(run);
+  const share = replacedShare(run, known[0]);
   const after = compressedTo(run);
-  const shares = known.filter(({ mode }) => mode !== 'full').map(changedShare);
+  // How many files were there before each of them, the first one's is not known.
+  const shares = known.map((one, at) => (one.mode === 'full' ? 0 : replacedShare(one, known[at + 1])));
   const before = known.map(compressedTo).filter((value) => value !== undefined);
-  const changes = run.changedFiles + run.newFiles;
-  if (after === undefined || before.length === 0 || changes < 10 || run.mode === 'full') return [];
-  const usualShare = expected(shares.length > 0 ? shares : [0], 0.5);
+  if (after === undefined || before.length === 0 || share * run.files < 10 || run.mode === 'full') return [];
+  const usualShare = expected(shares, 0.5);
   const usual = expected(before, 0.15);
   const high = Math.min(0.95, Math.max(usual.high, usual.median + 0.15));
-  if (share <= Math.max(0.3, usualShare.high) || after <= high) return [];
+  // What never compressed says little.
+  const tooMany = usual.median > 0.85 ? 0.5 : 0.2;
+  if (share <= Math.max(tooMany, usualShare.high) || after <= high) return [];
+  const likeIt = known.filter(
+    (one, at) => at >= lastNights && (shares[at] ?? 0) > share * 0.7 && (compressedTo(one) ?? 0) > after - 0.05,
+  );
+  if (likeIt.length >= precedents) return [];
   return [
     {
       ...anomaly(run, 'massChange', after, { ...usual, low: Math.max(0, usual.low), high }),
       message:
-        `${percent(share)} of the files changed at once and compress to ${percent(after)} of their size, expected at most ` +
+        `${percent(share)} of the files changed at once, and what is new compresses to ${percent(after)} of their size, expected at most ` +
         `${percent(high)}: as if they had been encrypted`,
     },
   ];
+}
+
+/** Share of the files that are not what they were: changed, or there in place of ones that are gone. What was only added is not. */
+function replacedShare(run: RunFigures, before: RunFigures | undefined): number {
+  if (run.files === 0) return 0;
+  const gone = before === undefined ? 0 : Math.max(0, before.files + run.newFiles - run.files);
+  return (run.changedFiles + Math.min(run.newFiles, gone)) / run.files;
 }
 
 /** A run that took much longer than usual. */
 function slow(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   const times = known.filter(({ mode }) => mode === run.mode).flatMap(({ durationMs }) => durationMs ?? []);
   if (run.durationMs === null || times.length < enough) return [];
-  const range = expected(times, 1);
+  const range = expectedByFactor(times, times.length < many ? 3 : 2);
   const high = Math.max(range.high, range.median + 60_000);
   if (run.durationMs <= high) return [];
   return [

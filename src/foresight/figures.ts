@@ -41,6 +41,10 @@ export interface DestinationFigures {
   state: string;
   /** Uploads that failed and were made good later. */
   misses: number;
+  /** The code of why it took nothing. */
+  error?: string;
+  /** When somebody last logged in to it, ISO 8601, where it has a login. */
+  login?: string;
   /** Bytes free and in all, where the destination says so. */
   free?: number;
   total?: number;

@@ -13,11 +13,14 @@ export interface Forecast {
 const day = 86_400_000;
 /** Fewer points than these make no trend. */
 const enough = 4;
+/** A trend is that of the last four weeks, whole ones since many things go by the week, or of so many runs where those are fewer. */
+const windowDays = 28;
+const windowRuns = 10;
 /** Further ahead no straight line can be trusted. */
 const horizonDays = 365;
 
 /**
- * When each destination will be full, and when the job outgrows its window, by the median slope (Theil-Sen) of the figures,
+ * When each destination will be full, and when the job outgrows its window, by the median slope (Theil-Sen) of the latest figures,
  * which single wild values do not bend. Nothing for trends that do not point there within a year.
  *
  * @param runs of one job, in any order.
@@ -50,9 +53,11 @@ export function forecasts(runs: readonly RunFigures[], windowMs?: number): Forec
   return found;
 }
 
-/** Days from the last point until the line through the points reaches `level`. */
-function daysUntil(points: [number, number][], level: number, way: 'falls' | 'rises'): number | undefined {
-  const last = points.at(-1);
+/** Days from the last point until the line through the latest points reaches `level`. */
+function daysUntil(all: [number, number][], level: number, way: 'falls' | 'rises'): number | undefined {
+  const last = all.at(-1);
+  const from = (last?.[0] ?? 0) - windowDays;
+  const points = all.filter(([at], index) => at >= from || index >= all.length - windowRuns);
   const first = points[0];
   if (last === undefined || first === undefined || points.length < enough || last[0] - first[0] < 0.01)
     return undefined;

@@ -10,6 +10,7 @@ declare module 'ml-logistic-regression' {
   import type { Matrix } from 'ml-matrix';
 
   interface TwoClasses {
+    readonly weights: Matrix;
     testScores(features: Matrix): number[];
   }
   // biome-ignore lint/style/noDefaultExport: it is what the library exports.

@@ -23,3 +23,16 @@ export function expected(values: readonly number[], slack: number): Range {
   const spread = Math.max(outlier * normal * medianAbsoluteDeviation([...values]), Math.abs(middle) * slack);
   return { low: middle - spread, high: middle + spread, median: middle };
 }
+
+/**
+ * The same for sizes and times, which vary by factors: twice as much is as far off as half. Less than 1 counts as 1.
+ *
+ * @param values at least one, none negative.
+ * @param factor the least factor from the median that counts as unusual, above 1.
+ */
+export function expectedByFactor(values: readonly number[], factor: number): Range {
+  const logs = values.map((value) => Math.log(Math.max(1, value)));
+  const middle = median(logs);
+  const spread = Math.max(outlier * normal * medianAbsoluteDeviation(logs), Math.log(factor));
+  return { low: Math.exp(middle - spread), high: Math.exp(middle + spread), median: Math.exp(middle) };
+}

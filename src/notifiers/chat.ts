@@ -1,7 +1,7 @@
 import type { NotifyConfig } from '../config/schema.js';
 import { below, HttpNotifier, jsonPost } from './http.js';
 import type { Notification, Severity } from './notifier.js';
-import { cutText } from './text.js';
+import { cutBytes, cutText, plainMarkdown } from './text.js';
 
 type Config<Type extends NotifyConfig['type']> = Extract<NotifyConfig, { type: Type }>;
 
@@ -45,8 +45,8 @@ export function discord(name: string, { url }: Config<'discord'>): HttpNotifier 
         username: 'Holdfast',
         embeds: [
           {
-            title: cutText(notification.subject, 250),
-            description: cutText(bodyOf(notification), 4000),
+            title: cutText(plainMarkdown(notification.subject), 250),
+            description: cutText(plainMarkdown(bodyOf(notification)), 4000),
             color: colours[notification.severity],
             timestamp: notification.time,
           },
@@ -85,13 +85,29 @@ export function teams(name: string, { url }: Config<'teams'>): HttpNotifier {
                   ? []
                   : [{ type: 'TextBlock', text: `What to do: ${notification.next}`, wrap: true }]),
                 ...notification.problems.map((text) => ({ type: 'TextBlock', text: `- ${text}`, wrap: true })),
-                { type: 'FactSet', facts: notification.facts.map(({ name: title, value }) => ({ title, value })) },
+                { type: 'FactSet', facts: factsFor(notification) },
               ],
             },
           },
         ],
       }),
   });
+}
+
+/** A message may have 28 kB; problems take a few of them. */
+const mostFactBytes = 12_000;
+
+function factsFor({ facts }: Notification): { title: string; value: string }[] {
+  let left = mostFactBytes;
+  const shown = facts.filter(({ name, value }) => {
+    left -= Buffer.byteLength(JSON.stringify({ name, value }));
+    return left > 0;
+  });
+  const more = facts.length - shown.length;
+  return [
+    ...shown.map(({ name: title, value }) => ({ title, value })),
+    ...(more > 0 ? [{ title: '...', value: `and ${more} more` }] : []),
+  ];
 }
 
 /** https://core.telegram.org/bots/api#sendmessage */
@@ -120,7 +136,8 @@ export function ntfy(name: string, { server, topic, token }: Config<'ntfy'>): Ht
         {
           topic,
           title: notification.subject,
-          message: cutText(bodyOf(notification) || notification.host, 3500),
+          // Longer ones become an attachment, and it counts bytes.
+          message: cutBytes(bodyOf(notification) || notification.host, 3500),
           priority: priority[notification.severity],
           tags: [tag[notification.severity]],
         },

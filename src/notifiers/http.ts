@@ -108,7 +108,9 @@ async function beginningOf(response: Response): Promise<string> {
 }
 
 function waitOf(response: Response): number | undefined {
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+  const given = response.headers.get('retry-after') ?? '';
+  // Seconds, or a date.
+  const seconds = /^\d+$/.test(given) ? Number(given) : (Date.parse(given) - Date.now()) / 1000;
   return seconds > 0 ? Math.min(seconds * 1000, longestWaitMs) : undefined;
 }
 

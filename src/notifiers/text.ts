@@ -17,5 +17,22 @@ export function cutText(text: string, length: number): string {
   return text.length <= length ? text : wellFormed(`${text.slice(0, length - 4)}\n...`);
 }
 
+/** At most `length` bytes of UTF-8. */
+export function cutBytes(text: string, length: number): string {
+  if (Buffer.byteLength(text) <= length) return text;
+  // Half a character at the end is read as a replacement mark.
+  const whole = Buffer.from(text)
+    .subarray(0, length - 4)
+    .toString('utf8');
+  return `${whole.replace(/\ufffd+$/, '')}\n...`;
+}
+
+/** Names of files mean nothing in Markdown; code between backticks stays. */
+export const plainMarkdown = (text: string): string =>
+  text
+    .split(/(`[^`\n]*`)/)
+    .map((part, at) => (at % 2 === 1 ? part : part.replace(/[\\*_~|[\]]/g, '\\$&')))
+    .join('');
+
 /** Cutting can leave half a character. */
 const wellFormed = (text: string): string => Buffer.from(text).toString('utf8');

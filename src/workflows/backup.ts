@@ -22,6 +22,7 @@ import { activitiesOf, type HostActivities } from './activities.js';
 import { startDelivery } from './deliver.js';
 import { detailsText } from './details.js';
 import { SendQueue } from './send-queue.js';
+import { sideBySide } from './side-by-side.js';
 import {
   type BackupInput,
   type BackupStatusAnswer,
@@ -689,8 +690,8 @@ class BackupRun {
 
   /** Tells that the run began; that somebody could not be reached is a warning of it. */
   private async announce(names: string[]): Promise<void> {
-    await CancellationScope.nonCancellable(async () => {
-      for (const name of names) {
+    await CancellationScope.nonCancellable(() =>
+      sideBySide(names, async (name) => {
         try {
           await this.activities.notifyStart.executeWithOptions({ summary: `${name}, of the start` }, [
             { ...this.ref, name },
@@ -702,8 +703,8 @@ class BackupRun {
             message: `notifier ${name} could not be reached at the start: ${reason}`,
           });
         }
-      }
-    });
+      }),
+    );
   }
 
   /** A run that could not even begin, such as for want of a passphrase, has not been told whom to notify. */
@@ -714,14 +715,14 @@ class BackupRun {
 
   private async notify(): Promise<void> {
     this.phase = 'notify';
-    for (const name of this.notifiers) {
+    await sideBySide(this.notifiers, async (name) => {
       try {
         await this.activities.notify.executeWithOptions({ summary: name }, [{ ...this.ref, name }]);
       } catch (error) {
         const reason = reasonOf(error).message.slice(0, 300);
         await this.activities.noteUnsent({ ...this.ref, name, reason }).catch(() => undefined);
       }
-    }
+    });
     this.phase = 'done';
   }
 

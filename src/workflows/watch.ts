@@ -11,6 +11,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ControlActivities, WatchActivities } from '../activities/watch-activities.js';
+import { sideBySide } from './side-by-side.js';
 import { controlQueue, hostQueue } from './types.js';
 import {
   lookSignal,
@@ -146,7 +147,10 @@ class Watch {
     if (alarm === undefined || lastSuccess === null || lastSuccess <= (alarm.lastSuccess ?? 0)) return;
     // What the host told of, its runs' own notifications tell the end of.
     if (alarm.elsewhere) {
-      for (const name of job.notify) await this.tell(name, { kind: 'back', job: job.job, due: alarm.due, lastSuccess });
+      const notice: Notice = { kind: 'back', job: job.job, due: alarm.due, lastSuccess };
+      await sideBySide(job.notify, async (name) => {
+        await this.tell(name, notice);
+      });
     }
     delete job.alarm;
   }
@@ -182,9 +186,10 @@ class Watch {
       alarm.told = [...job.notify];
       return;
     }
-    for (const name of job.notify) {
-      if (!alarm.told.includes(name) && (await this.tell(name, notice))) alarm.told.push(name);
-    }
+    const left = job.notify.filter((name) => !alarm.told.includes(name));
+    await sideBySide(left, async (name) => {
+      if (await this.tell(name, notice)) alarm.told.push(name);
+    });
   }
 
   private async tell(name: string, notice: Notice): Promise<boolean> {

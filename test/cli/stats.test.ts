@@ -30,7 +30,7 @@ it('holds retention when half the files are gone, keeps the good snapshot, and g
   for (let at = 0; at < 30; at++) rmSync(join(host.source, `page-${at}.html`));
   const document = await host.json<RunDocument>(['backup', 'site']);
   expect(document.warnings.map(({ code }) => code)).toEqual(['Anomaly', 'RetentionHeld']);
-  expect(document.warnings[0]?.message).toMatch(/^source source has 10 files, expected 20 to 60$/);
+  expect(document.warnings[0]?.message).toMatch(/^source source has 10 files, expected 20 to 80$/);
   expect(await snapshots()).toBe(2);
   expect(await host.json(['anomalies', 'list'])).toMatchObject([{ job: 'site', run: document.run }]);
 

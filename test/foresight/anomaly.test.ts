@@ -17,7 +17,8 @@ describe('anomalies', () => {
     const [found] = anomalies(night(14, { sources: sources('www', { files: 480, bytes: 48_000_000 }) }), earlier);
     expect(found).toMatchObject({ job: 'site', metric: 'files', source: 'www', value: 480, grave: true });
     expect(found?.low).toBeGreaterThan(480);
-    expect(found?.message).toMatch(/^source www has 480 files, expected \d+ to 1,\d+$/);
+    expect(metrics(night(14, { sources: sources('www', { files: 501, bytes: 50_100_000 }) }))).toEqual(['files']);
+    expect(found?.message).toMatch(/^source www has 480 files, expected \d+ to 2,\d+$/);
   });
 
   test('tells of a source that is suddenly empty, from the second run on', () => {
@@ -28,6 +29,10 @@ describe('anomalies', () => {
   test('tells of a dump that shrank', () => {
     const run = night(14, { sources: sources('shop', { bytes: 9_000_000 }) });
     expect(anomalies(run, earlier)[0]).toMatchObject({ metric: 'dumpSize', source: 'shop' });
+    expect(metrics(night(14, { sources: sources('shop', { bytes: 30_000_000 }) }))).toEqual(['dumpSize']);
+    expect(metrics(night(14, { sources: sources('shop', { bytes: 40_000_000 }) }))).toEqual([]);
+    const small = nights(14, () => ({ sources: sources('shop', { bytes: 500_000 }) }));
+    expect(metrics(night(14, { sources: sources('shop', { bytes: 1_000 }) }), small)).toEqual(['dumpSize']);
   });
 
   test('takes most files changing into what does not compress for encryption', () => {
@@ -38,6 +43,34 @@ describe('anomalies', () => {
     // Many changes that compress as ever are a deployment; a new, incompressible file is an upload.
     expect(metrics(night(14, { changedFiles: 900, newBytes: 95_000_000, storedBytes: 38_000_000 }))).toEqual([]);
     expect(metrics(night(14, { newFiles: 3, newBytes: 95_000_000, storedBytes: 94_800_000 }))).toEqual([]);
+  });
+
+  test('files put in place of others are replaced, those only added are an import', () => {
+    const all = { newFiles: 990, changedFiles: 0, newBytes: 95_000_000, storedBytes: 94_800_000 };
+    // Ransomware that renames what it encrypts; and a thousand pictures more.
+    expect(metrics(night(14, all))).toEqual(['massChange']);
+    expect(metrics(night(14, { ...all, files: 1990 }))).toEqual([]);
+    // A quarter of the files is many, too.
+    const some = { changedFiles: 250, newBytes: 25_000_000, storedBytes: 24_900_000 };
+    expect(metrics(night(14, some))).toEqual(['massChange']);
+  });
+
+  test('what comes every week is told twice at most, an attack of several nights each night', () => {
+    const pictures = { changedFiles: 600, newBytes: 95_000_000, storedBytes: 94_000_000 };
+    const weekly = nights(60, (at) => (at % 7 === 6 ? pictures : {}));
+    const told = weekly.filter((run, at) => anomalies(run, weekly.slice(0, at)).length > 0);
+    expect(told.length).toBe(2);
+    const attack = nights(3, () => pictures).map((run, at) => ({ ...run, ...night(14 + at, pictures) }));
+    expect(metrics(attack[2]!, [...earlier, ...attack.slice(0, 2)])).toEqual(['massChange']);
+  });
+
+  test('sizes and times that always vary by much are expected to', () => {
+    const purged = nights(28, (at) => ({
+      durationMs: 60_000 * (1 + ((at * 5) % 7)),
+      sources: sources('www', { files: 500 + (at % 7) * 250, bytes: 50_000_000 + (at % 7) * 30_000_000 }),
+    }));
+    expect(metrics(night(28, { sources: sources('www', { files: 500, bytes: 50_000_000 }) }), purged)).toEqual([]);
+    expect(metrics(night(28, { durationMs: 600_000 }), purged)).toEqual([]);
   });
 
   test('a slow run is told of and is not grave', () => {

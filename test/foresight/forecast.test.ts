@@ -33,3 +33,10 @@ test('says when a backup outgrows the time between two', () => {
   expect(found?.days).toBeCloseTo(31, 0);
   expect(forecasts(growing)).toEqual([]);
 });
+
+test('goes by the last weeks: what was a trend before, or a step, is none', () => {
+  const nas = (free: number) => ({ destinations: [{ name: 'nas', state: 'stored', misses: 0, free, total: 200e9 }] });
+  const faster = nights(120, (at) => nas(at < 100 ? 180e9 - at * 1e8 : 170e9 - (at - 100) * 4e9));
+  expect(forecasts(faster)[0]?.days).toBeCloseTo(24, -1);
+  expect(forecasts(nights(61, (at) => nas(at < 30 ? 160e9 : 100e9)))).toEqual([]);
+});

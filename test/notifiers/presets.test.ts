@@ -80,6 +80,29 @@ test('gotify, below a path', async () => {
   expect(receiver.json()).toMatchObject({ title: good.subject, priority: 2 });
 });
 
+test('services get no more than they take, in whatever script', async () => {
+  const facts = Array.from({ length: 400 }, (_, at) => ({ name: `job-${at}`, value: '備份'.repeat(40) }));
+  const long = { ...bad, facts, text: `${'備份失敗 '.repeat(3000)}\n` };
+  await send({ type: 'ntfy', server: receiver.url, topic: 'backups' }, long);
+  expect(Buffer.byteLength(String(receiver.json().message))).toBeLessThanOrEqual(4096);
+  expect(receiver.json().message).not.toContain('\ufffd');
+  await send({ type: 'teams', url: `${receiver.url}/workflows/x` }, long);
+  expect(Buffer.byteLength(receiver.last().body)).toBeLessThan(28_000);
+  expect(receiver.last().body).toContain('more');
+  await send({ type: 'slack', url: `${receiver.url}/services/x` }, long);
+  const blocks = receiver.json().blocks as { text: { text: string } }[];
+  expect(Math.max(...blocks.map(({ text }) => text.text.length))).toBeLessThanOrEqual(3000);
+});
+
+test('discord: names of files are no markup, commands stay code', async () => {
+  receiver.next.push({ status: 204 });
+  const text = 'What to do: `holdfast login my_nas`\n\n- /srv/__init__.py [x](http://y) could not be read\n';
+  await send({ type: 'discord', url: `${receiver.url}/api/webhooks/1/x` }, { ...bad, text });
+  const [embed] = receiver.json().embeds as { description: string }[];
+  expect(embed?.description).toContain('`holdfast login my_nas`');
+  expect(embed?.description).toContain('\\_\\_init\\_\\_.py \\[x\\](http://y)');
+});
+
 test('pushover, within its limits', async () => {
   receiver.next.push({ status: 200, body: '{"status":1}' });
   const long = { ...bad, text: 'x'.repeat(5000), subject: 'y'.repeat(500) };

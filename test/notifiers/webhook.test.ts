@@ -136,6 +136,9 @@ describe('a receiver that misbehaves', () => {
     );
     expect(await failure(hook().send(told, never))).toMatchObject({ retryAfterMs: 7000 });
     expect(await failure(hook().send(told, never))).toMatchObject({ retryAfterMs: 30_000 });
+    const date = new Date(Date.now() + 3_600_000).toUTCString();
+    receiver.next.push({ status: 503, headers: { 'retry-after': date } });
+    expect(await failure(hook().send(told, never))).toMatchObject({ retryAfterMs: 30_000 });
   });
 
   test('redirects: the document does not go there', async () => {

@@ -783,7 +783,27 @@ describe('notifying', () => {
       noteUnsent: async () => Promise.reject(final('Internal')),
     });
     expect(document.status).toBe('succeeded');
-    expect(calls.log.slice(-3)).toEqual(['notify ops', 'noteUnsent ops', 'notify hook']);
+    expect(calls.log.slice(-3).sort()).toEqual(['noteUnsent ops', 'notify hook', 'notify ops']);
+  });
+
+  test('goes on side by side: one that hangs holds back no other', async () => {
+    let hookTold = (): void => undefined;
+    const afterHook = new Promise<void>((resolve) => {
+      hookTold = resolve;
+    });
+    const document = await run(
+      {
+        begin: async () => started({ notify: ['ops', 'hook'], notifyStart: [] }),
+        notify: async ({ name }) => {
+          if (name === 'hook') hookTold();
+          await afterHook;
+          return { sent: true };
+        },
+      },
+      2,
+      'told-at-once',
+    );
+    expect(document.status).toBe('succeeded');
   });
 
   test('tells of failed runs, too', async () => {
@@ -816,7 +836,7 @@ describe('notifying', () => {
     expect(document.status).toBe('succeeded');
     expect(count('notify ping')).toBe(2);
     expect(calls.log.indexOf('notify ping')).toBeLessThan(calls.log.indexOf('finish succeeded'));
-    expect(calls.log.slice(-2)).toEqual(['notify ops', 'notify ping']);
+    expect(calls.log.slice(-2).sort()).toEqual(['notify ops', 'notify ping']);
   });
 
   test('a start that cannot be told is a warning', async () => {

@@ -51,6 +51,7 @@ describe('saved histories', () => {
         'retry',
         'start-told',
         'success',
+        'told-at-once',
         'watch',
       ]),
     );

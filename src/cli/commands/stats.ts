@@ -33,7 +33,7 @@ function statsText({ job, runs, forecasts, risk, hold }: Stats, chart: (width: n
   const width = Math.max(10, Math.min(60, (process.stdout.columns ?? 100) - 50));
   const basis =
     risk.basis === 'model'
-      ? `learnt from ${plural(risk.runs, 'run')}`
+      ? `learnt from ${plural(risk.runs, 'run')} of this host`
       : `how often it went wrong in ${plural(risk.runs, 'run')}`;
   return [
     `${job}: ${plural(runs.length, 'run')} since ${localTime(first.at)}`,
@@ -41,7 +41,7 @@ function statsText({ job, runs, forecasts, risk, hold }: Stats, chart: (width: n
     chart(width),
     '',
     ...forecasts.map(({ message }) => `Forecast: ${message}.`),
-    `Risk that the next run goes wrong: ${Math.round(risk.probability * 100)} % (${basis}).`,
+    `Risk that the next run goes wrong: ${Math.round(risk.probability * 100)} % (${basis})${risk.alarm ? ': look into it' : ''}.`,
     ...risk.reasons.map((reason) => `  - ${reason}`),
     ...(hold
       ? [
