@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -13,6 +13,8 @@ import { PostgresServer } from '../support/postgres.js';
 
 let host: TestHost;
 let server: PostgresServer;
+/** With as long a name as file systems take, which leaves no room for SQLite's `-journal`. */
+const longFile = () => host.path(`${'ü'.repeat(126)}.db`);
 const nas = () => ({ nas: { type: 'local' as const, path: host.path('nas') } });
 
 beforeAll(async () => {
@@ -27,6 +29,8 @@ beforeAll(async () => {
   const app = new Database(host.path('app.db'));
   app.pragma('journal_mode = WAL');
   app.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); INSERT INTO t (x) VALUES ('one'), ('two')");
+  new Database(host.path('short')).exec('CREATE TABLE t AS SELECT 7 AS x').close();
+  renameSync(host.path('short'), longFile());
   writeFileSync(path.join(host.source, 'a.txt'), 'a file');
   await host.configure({
     destinations: nas(),
@@ -108,6 +112,12 @@ test('databases are stored, restored as files, and restored into servers, with t
   expect(readdirSync(host.spool)).toEqual(['restore']);
   const again = await host.run(['restore', 'site', '--database', 'shop', '--into', 'shop_back', '--json']);
   expect([again.code, JSON.parse(again.stdout)]).toMatchObject([1, { error: { code: 'TargetConflict' } }]);
+});
+
+test('a SQLite database whose name is as long as names may be', async () => {
+  const long = ['restore', 'site', '--database', longFile(), '--clean'];
+  expect(await host.json(long)).toMatchObject({ database: { tables: 1, rows: 1 } });
+  expect(existsSync(path.join(host.path('files'), longFile()))).toBe(true);
 });
 
 test('one database that fails is named; the others are stored, and its earlier dump stays the one to restore', async () => {
@@ -195,7 +205,13 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await host.killCommands();
   const up = await host.up();
   await server.sql('CREATE DATABASE slow');
-  await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
+  // Whoever restores it waits in the middle.
+  await server.sql(
+    `CREATE TABLE t AS SELECT 1 AS a; CREATE FUNCTION gate() RETURNS text LANGUAGE sql AS
+       $$ SELECT pg_sleep(CASE WHEN current_database() LIKE 'holdfast_new%' THEN 600 ELSE 0 END)::text $$;
+     CREATE MATERIALIZED VIEW gated AS SELECT public.gate()`,
+    'slow',
+  );
   await host.configure({
     destinations: nas(),
     jobs: {
@@ -220,11 +236,13 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   const note = path.join(host.state, 'scratch', `${orphan}.json`);
   writeFileSync(note, JSON.stringify({ name: orphan, job: 'slow', source: 'pg', run: 'drill/fault-host/slow/over' }));
   await host.json(['backup', 'slow']);
-  // A restore is killed with its dump in the spool, while it waits for its new database.
-  const maker = server.sql('BEGIN; LOCK TABLE pg_database IN EXCLUSIVE MODE; SELECT pg_sleep(600)').catch(() => 'gone');
-  const restoring = host.start(['restore', 'slow', '--database', 'slow', '--into', 'never', '--create']);
-  const making = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND wait_event_type = 'Lock'";
-  await until('the restore waits', async () => (await server.sql(making)) === '1');
+  // A restore is killed with its dump in the spool and its new database half filled, at a server that is the source's own
+  // under another name.
+  writeFileSync(host.path('target-url'), server.url(), { mode: 0o600 });
+  const target = ['--target-url', `\${file:${host.path('target-url')}}`, '--into', 'never', '--create'];
+  const restoring = host.start(['restore', 'slow', '--database', 'slow', ...target]);
+  const loading = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'holdfast_new%' AND wait_event = 'PgSleep'";
+  await until('the restore waits', async () => (await server.sql(loading)) === '1');
   expect(find(/^restore\/dump-.*\.dat$/).length).toBeGreaterThan(0);
   await restoring.kill('SIGKILL');
   const holder = server
@@ -248,10 +266,10 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await server.sql(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
   );
-  await Promise.all([holder, maker]);
+  await holder;
   await until('the killed restore is swept', () => find(/^restore\/./).length === 0);
   await until('the temporary database is dropped', () => !existsSync(note));
-  expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast_scratch%'")).toBe('');
+  expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('');
   const document = await host.finished(run, 120_000);
   expect([document.status, document.warnings]).toEqual(['succeeded', []]);
   expect(host.logTail(1 << 20)).not.toContain('pw with');

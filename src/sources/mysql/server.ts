@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../errors.js';
-import type { TableRows } from '../database.js';
+import { isPassing, type TableRows } from '../database.js';
 import { serverNumber } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { quoteName, quoteText, type Sql } from './sql.js';
@@ -65,7 +65,9 @@ export async function findDatabases(
   const left = exclude.map(namePattern);
   const names =
     wanted === 'all'
-      ? there.filter((name) => !systemDatabases.has(name.toLowerCase()) && !left.some((one) => one.test(name)))
+      ? there.filter(
+          (name) => !systemDatabases.has(name.toLowerCase()) && !isPassing(name) && !left.some((one) => one.test(name)),
+        )
       : [...new Set(wanted)];
   const missing = names.filter((name) => !there.includes(name));
   if (missing.length > 0) {

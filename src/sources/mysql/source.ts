@@ -17,6 +17,8 @@ import {
   type RestoreReport,
   type RestoreTarget,
   type StoredDump,
+  unfinishedMark,
+  unfinishedWarning,
 } from '../database.js';
 import { splitWords } from '../exec/command-prefix.js';
 import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
@@ -24,7 +26,7 @@ import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
 import type { Flavour } from './option-file.js';
-import { dropScratch, prepareTarget, removeMark } from './restore.js';
+import { dropScratch, dropUnfinished, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
 import { grantsOfUser, mayReadUsers, missingRights, rightsText } from './rights.js';
 import {
@@ -122,8 +124,9 @@ export class MysqlSource implements DatabaseSource {
         ...foreignTool(tool, facts),
         ...hidden(database, await grantsOfUser(sql, facts), facts),
         ...unreadable(database, invalid),
+        ...(before.some(({ name }) => name === unfinishedMark) ? [unfinishedWarning(database)] : []),
       ];
-      for (const name of invalid.keys()) excluded.add(name);
+      for (const name of [...invalid.keys(), unfinishedMark]) excluded.add(name);
       const marks = await tableMarks(sql, database);
       const takenAt = new Date().toISOString();
       const content = await writeDump(
@@ -167,7 +170,7 @@ export class MysqlSource implements DatabaseSource {
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport> {
     mustBeScratch(database);
-    const target = { database, create: true, clean: false, globals: false };
+    const target = { database, create: true, clean: false, globals: false, id: database };
     try {
       const report = await this.connected(context, async (sql, address) => {
         await dropScratch(sql, database, context);
@@ -189,6 +192,10 @@ export class MysqlSource implements DatabaseSource {
         context.log(`the temporary database ${database} may be left`, { reason: String(error) });
       });
     }
+  }
+
+  dropUnfinished(target: Pick<RestoreTarget, 'database' | 'id'>, context: DatabaseContext): Promise<void> {
+    return this.connected(context, (sql) => dropUnfinished(sql, target));
   }
 
   async dropScratch(database: string, context: DatabaseContext): Promise<void> {

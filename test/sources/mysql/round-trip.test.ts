@@ -24,7 +24,7 @@ const inDatabase = (dump: string, name: string): string =>
     .replace('TRIGGER shop.`qualified`', 'TRIGGER `qualified`')
     .replace('ON shop . no_rows', 'ON no_rows');
 
-const target = { create: false, clean: false, globals: false };
+const target = { create: false, clean: false, globals: false, id: 'a restore' };
 
 test('a database comes back as it was, whatever is in it', async () => {
   await withSource(config(), async (source, context) => {
