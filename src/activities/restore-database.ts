@@ -188,7 +188,7 @@ function withDatabase(
   const endedAt = new Date();
   return {
     ...document,
-    status: damaged.length > 0 ? 'failed' : document.status,
+    status: damaged.length > 0 ? 'failed' : report.incomplete === true ? 'partial' : document.status,
     damaged: [...document.damaged, ...damaged.slice(0, damagedAtMost)],
     warnings: [...document.warnings, ...report.warnings.map((warning) => ({ ...warning, count: 1 }))],
     more: { ...document.more, damaged: document.more.damaged + Math.max(0, damaged.length - damagedAtMost) },

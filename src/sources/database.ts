@@ -154,6 +154,8 @@ export interface RestoreReport {
   /** Empty when the restored database has every table with as many rows as were dumped. */
   differences: TableDifference[];
   warnings: DatabaseWarning[];
+  /** Something of the dump that is no table's rows could not be restored; a warning says what. */
+  incomplete?: boolean;
 }
 
 /**

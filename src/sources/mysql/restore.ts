@@ -81,7 +81,7 @@ export async function dropUnfinished(
   if (mark?.id !== id) return;
   const made = await madeWith(sql, database);
   await sql.query(`DROP DATABASE ${quoteName(database)}`);
-  if (!mark.made) await sql.query(`CREATE DATABASE ${quoteName(database)}${madeLike({ ...made })}`);
+  if (!mark.made) await sql.query(`CREATE DATABASE ${quoteName(database)}${madeLike(made)}`);
 }
 
 /** The restore has come to its end. */
@@ -90,9 +90,10 @@ export async function removeMark(sql: Sql, database: string): Promise<void> {
 }
 
 /** Names of character sets and collations are words; anything else did not come from a server. */
-function madeLike({ charset = '', collation = '' }: Readonly<Record<string, string>>): string {
+function madeLike({ charset = '', collation = '', comment = '' }: Readonly<Record<string, string>>): string {
   const word = /^\w+$/;
-  return `${word.test(charset) ? ` CHARACTER SET ${charset}` : ''}${word.test(collation) ? ` COLLATE ${collation}` : ''}`;
+  const like = `${word.test(charset) ? ` CHARACTER SET ${charset}` : ''}${word.test(collation) ? ` COLLATE ${collation}` : ''}`;
+  return comment === '' ? like : `${like} COMMENT ${quoteText(comment)}`;
 }
 
 /** Drops a database even when the work was cancelled; what can't be dropped is for the log. */

@@ -140,29 +140,6 @@ export async function tableMarks(sql: Sql, database: string): Promise<Map<string
   return new Map(rows.map(([name = '', made = '', columns = '']) => [name, `${made} ${columns}`]));
 }
 
-/** What MySQL says of a view whose tables, columns or definer are gone. */
-const viewInvalid = new Set([1356, 1449, 1146, 1054]);
-
-/** Views that nobody can read any more, each with its definition; the dump tool fails at such a one. */
-export async function invalidViews(
-  sql: Sql,
-  database: string,
-  tables: readonly FoundTable[],
-): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  for (const { name } of tables.filter(({ kind }) => kind === 'view')) {
-    const view = `${quoteName(database)}.${quoteName(name)}`;
-    try {
-      await sql.query(`SHOW FIELDS FROM ${view}`);
-    } catch (error) {
-      if (!viewInvalid.has(serverNumber(error) ?? 0)) throw error;
-      const [[, definition = ''] = []] = await sql.query(`SHOW CREATE VIEW ${view}`);
-      found.set(name, definition);
-    }
-  }
-  return found;
-}
-
 /** Whether a table's rows are its own. */
 export const hasRows = ({ kind, engine }: FoundTable): boolean =>
   kind === 'table' && !withoutRows.has(engine.toLowerCase());
@@ -184,10 +161,19 @@ export async function countRows(sql: Sql, database: string, tables: readonly Fou
   return counted;
 }
 
-/** What a new database is made with: character set and collation. */
-export async function madeWith(sql: Sql, database: string): Promise<{ charset: string; collation: string }> {
-  const [[charset = '', collation = ''] = []] = await sql.query(
-    `SELECT default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name = ${quoteText(database)}`,
+/** What a new database is made with: character set, collation, and its comment where there is one. */
+export async function madeWith(sql: Sql, database: string): Promise<Record<string, string>> {
+  const ask = (columns: string): Promise<string[][]> =>
+    sql.query(`SELECT ${columns} FROM information_schema.schemata WHERE schema_name = ${quoteText(database)}`);
+  const plain = 'default_character_set_name, default_collation_name';
+  const [[charset = '', collation = '', comment = ''] = []] = await ask(`${plain}, schema_comment`).catch(
+    (error: unknown) => {
+      // Only MariaDB has comments, since 10.5.
+      if (serverNumber(error) !== unknownColumn) throw error;
+      return ask(plain);
+    },
   );
-  return { charset, collation };
+  return { charset, collation, ...(comment === '' ? {} : { comment }) };
 }
+
+const unknownColumn = 1054;

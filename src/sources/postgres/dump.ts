@@ -98,7 +98,7 @@ async function dumpArchive(dump: Dump, client: Queries, context: DatabaseContext
   const archive = path.join(dump.folder, archiveName);
   const options = ['--format=directory', '--compress=0', `--jobs=${dump.config.jobs}`, `--file=${archive}`];
   await watched(archive, context, () => runDump(dump, [...options, `--snapshot=${snapshot}`], context));
-  const list = await listArchive(dump.reach, dump.tools, archive, context);
+  const list = await listArchive(dump.reach, dump.tools, archive, 'DumpIncomplete', context);
   return { seen, tables: await proveArchive(archive, list, seen.tables, context.signal) };
 }
 
@@ -252,11 +252,12 @@ export async function listArchive(
   reach: Reach,
   tools: Tools,
   archive: string,
+  code: 'DumpIncomplete' | 'RestoreFailed',
   context: DatabaseContext,
 ): Promise<string> {
   const tool = toolPath(tools, 'pg_restore');
   const result = await reach.run([tool, '--list', archive], context);
-  if (result.exitCode !== 0) throw toolFailure('DumpIncomplete', 'the dump can’t be read', tool, result);
+  if (result.exitCode !== 0) throw toolFailure(code, 'the dump can’t be read', tool, result);
   return result.stdout;
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../errors.js';
@@ -14,7 +14,7 @@ import {
   type StoredDump,
   unfinishedMark,
 } from '../database.js';
-import { runTool } from '../exec/run-tool.js';
+import { runTool, type ToolResult } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import {
   countTables,
@@ -189,6 +189,7 @@ async function load(
     rows: tables.reduce((sum, { rows }) => sum + rows, 0),
     differences: compareTables(report.tables, tables),
     warnings: all,
+    ...(all.some(({ code }) => code === 'NotRefreshed') ? { incomplete: true } : {}),
   };
 }
 
@@ -222,18 +223,21 @@ async function loadDump(
   if (existsSync(archive) && !reach.isElsewhere) {
     const parallel = jobs === undefined ? [] : [`--jobs=${jobs}`];
     const tool = toolPath(tools, 'pg_restore');
-    const run = (options: string[]) =>
-      reach.run([tool, '--no-password', ...anonymous, ...options, databaseArgument(database), archive], context);
-    const { all, refreshes } = contentsOf(await listArchive(reach, tools, archive, context));
-    const contents = (name: string, lines: readonly string[]): string => {
-      const file = path.join(context.tempDir, name);
+    const run = async (lines: readonly string[], options: readonly string[]): Promise<ToolResult> => {
+      const file = path.join(context.tempDir, 'contents');
       writeFileSync(file, lines.join('\n'), { mode: 0o600 });
-      return `--use-list=${file}`;
+      try {
+        const argv = [tool, '--no-password', `--use-list=${file}`, ...anonymous, ...options];
+        return await reach.run([...argv, databaseArgument(database), archive], context);
+      } finally {
+        rmSync(file, { force: true });
+      }
     };
-    const result = await run(['--exit-on-error', ...parallel, contents('all.list', all)]);
+    const { all, refreshes } = contentsOf(await listArchive(reach, tools, archive, 'RestoreFailed', context));
+    const result = await run(all, ['--exit-on-error', ...parallel]);
     if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
     if (refreshes.length === 0) return [];
-    const refreshed = await run([contents('refreshes.list', refreshes)]);
+    const refreshed = await run(refreshes, []);
     if (refreshed.exitCode === 0) return [];
     if (refreshed.exitCode !== 1 || !/errors ignored on restore/.test(refreshed.stderr))
       throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, refreshed);

@@ -152,7 +152,7 @@ test('a target that holds something is left alone, replaced only when told, and 
   await server.sql('CREATE DATABASE prepared');
   const torn = { ...dump, folder: `${dump.folder}-torn` };
   cpSync(dump.folder, torn.folder, { recursive: true });
-  for (const name of readdirSync(path.join(torn.folder, 'dump')).filter((each) => each.endsWith('.dat')))
+  for (const name of readdirSync(path.join(torn.folder, 'dump')).filter((each) => /^\d+\.dat$/.test(each)))
     rmSync(path.join(torn.folder, 'dump', name));
   const prepared = { ...target, create: false, database: 'prepared' };
   await expect(withSource((source) => source.restore(torn, prepared, context))).rejects.toMatchObject({
@@ -358,6 +358,28 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
   await expect(withSource((source) => source.scratch(dump, scratchName('a test'), context))).rejects.toMatchObject({
     code: 'RestoreFailed',
   });
+  expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
+});
+
+test('what a server refuses to refresh, or to drop, keeps nothing else from coming back or going', async () => {
+  await server.sql('CREATE ROLE poor; CREATE DATABASE stubborn CONNECTION LIMIT 7');
+  await server.sql(
+    `CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t; ALTER MATERIALIZED VIEW m OWNER TO poor;
+     CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`,
+    'stubborn',
+  );
+  const dump = await dumpOf('stubborn');
+  const into = (change: object) =>
+    withSource((source) => source.restore(dump, { ...target, database: 'stubborn2', ...change }, context));
+  for (const change of [{}, { clean: true }])
+    expect(await into(change)).toMatchObject({
+      differences: [],
+      incomplete: true,
+      warnings: [{ code: 'NotRefreshed', message: expect.stringContaining('permission denied') }],
+    });
+  expect(await server.sql('SELECT subname, subenabled FROM pg_subscription ORDER BY 1')).toBe('s|f\ns|f');
+  expect(await server.sql("SELECT datconnlimit FROM pg_database WHERE datname = 'stubborn2'")).toBe('7');
+  await withSource((source) => source.scratch(dump, scratchName('a test'), context));
   expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
 });
 

@@ -7,7 +7,7 @@ import { dumpArguments } from '../../../src/sources/mysql/dump.js';
 import { LineSplitter } from '../../../src/sources/mysql/line-splitter.js';
 import { optionFile } from '../../../src/sources/mysql/option-file.js';
 import { readDump } from '../../../src/sources/mysql/read-dump.js';
-import { inOwnDatabase, isTrigger, sequencesRenamed } from '../../../src/sources/mysql/rename.js';
+import { inOwnDatabase, isTrigger, sequencesRenamed, viewRenamed } from '../../../src/sources/mysql/rename.js';
 import { type RestoreStreamOptions, restoreStream } from '../../../src/sources/mysql/restore-stream.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'holdfast-mysql-'));
@@ -165,6 +165,16 @@ test('other programs are no triggers; what can’t be understood is refused', ()
     'latin1',
   );
   expect(sequencesRenamed(line, renamed)).toContain('nextval(`x``y`.`n`), `b` int DEFAULT nextval(`other`.`n`)');
+});
+
+test('a view reads its own database under the new name, and nothing else of its text changes', () => {
+  const renamed = { from: 'shop', to: 'x`y' };
+  expect(
+    viewRenamed("select `shop`.`t`.`a` AS `b`,'`shop`.`t`' AS `s` from (`shop`.`t` join `o`.`shop` `p`)", renamed),
+  ).toBe("select `x``y`.`t`.`a` AS `b`,'`shop`.`t`' AS `s` from (`shop`.`t` join `o`.`shop` `p`)");
+  expect(viewRenamed("select 'it\\'s `shop`.`' AS `s` from `shop`.`t` join `shop`.`f`()", renamed)).toBe(
+    "select 'it\\'s `shop`.`' AS `s` from `x``y`.`t` join `x``y`.`f`()",
+  );
 });
 
 test('lines are the same however the stream is cut', () => {
