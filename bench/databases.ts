@@ -46,14 +46,14 @@ async function mariadb(): Promise<Bench> {
   const server = await startMariaDb('--skip-log-bin', '--innodb-buffer-pool-size=256M');
   const row = (from: number, to: number): string =>
     `SELECT seq, MD5(seq), MD5(seq * 7), MD5(seq * 13), REPEAT(CHAR(97 + seq % 26), 90), NOW() FROM seq_${from}_to_${to}`;
-  server.sql(`CREATE DATABASE big; CREATE TABLE big.orders (id INT PRIMARY KEY, a CHAR(32), b CHAR(32), c CHAR(32), filler VARCHAR(100), at DATETIME);
-    INSERT INTO big.orders ${row(1, rows)}; ANALYZE TABLE big.orders`);
+  server.sql(`CREATE DATABASE big; USE big; CREATE TABLE orders (id INT PRIMARY KEY, a CHAR(32), b CHAR(32), c CHAR(32), filler VARCHAR(100), at DATETIME);
+    INSERT INTO orders ${row(1, rows)}; ANALYZE TABLE orders`);
   return {
     source: { type: 'mysql', socket: server.socket, user: 'root', databases: ['big'] },
     size: statSync(`${server.folder}/data/big/orders.ibd`).size,
     change() {
-      server.sql(`INSERT INTO big.orders ${row(rows + 1, rows + one)};
-        UPDATE big.orders SET a = MD5(a) WHERE id BETWEEN ${rows / 2} AND ${rows / 2 + one}`);
+      server.sql(`USE big; INSERT INTO orders ${row(rows + 1, rows + one)};
+        UPDATE orders SET a = MD5(a) WHERE id BETWEEN ${rows / 2} AND ${rows / 2 + one}`);
     },
     remove: () => server.stop(),
   };

@@ -13,6 +13,8 @@ export interface ServerFacts {
   version: number;
   /** Whether it keeps a binary log whose position this user may read. */
   logPosition: boolean;
+  /** MySQL's own transaction ids are on; MariaDB's always are. */
+  gtids: boolean;
 }
 
 /** Databases that belong to the server itself. */
@@ -26,11 +28,13 @@ export async function serverFacts(sql: Sql): Promise<ServerFacts> {
   // Old MariaDB servers put 5.5.5- in front, for clients that knew no 10.
   const number = /^\d+\.\d+\.\d+/.exec(version.replace(/^5\.5\.5-(?=10\.)/, ''))?.[0] ?? version;
   const [major = 0, minor = 0] = number.split('.').map(Number);
+  const mode = flavour === 'mysql' ? await sql.query("SHOW VARIABLES LIKE 'gtid_mode'") : [];
   return {
     product: `${flavour === 'mariadb' ? 'MariaDB' : 'MySQL'} ${number}`,
     flavour,
     version: major * 1000 + minor,
     logPosition: log === '1' && (await mayReadPosition(sql, flavour, major * 1000 + minor)),
+    gtids: (mode[0]?.[1] ?? 'OFF') !== 'OFF',
   };
 }
 
