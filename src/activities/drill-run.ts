@@ -9,7 +9,7 @@ import type { Catalog } from '../repository/catalog.js';
 import type { Root } from '../repository/root.js';
 import { resolveSnapshot } from '../repository/snapshots.js';
 import { type DatabaseContext, type RestoreReport, scratchName } from '../sources/database.js';
-import { databaseAt, dumpPath } from '../sources/dump-paths.js';
+import { databaseAt, dumpPath, isDumpPath } from '../sources/dump-paths.js';
 import { endOrphans } from '../sources/exec/process-record.js';
 import { openDatabaseSource } from '../sources/open-database.js';
 import type {
@@ -56,7 +56,8 @@ interface DrillPlan {
   sample: number;
   files: SampledFile[];
   total: { files: number; bytes: number };
-  databases: { source: string; name: string }[];
+  /** `path` is where its dump is stored; `name` is the end of that where the dump alone tells the database's. */
+  databases: { source: string; name: string; path: string }[];
   asserts: DrillAssert[];
   warnings: Warning[];
 }
@@ -152,10 +153,12 @@ const databasesOf = (root: Root): DrillPlan['databases'] =>
   root.sources
     .filter(({ type }) => type !== 'files')
     .flatMap(({ name: source, paths }) =>
-      paths.flatMap((each) => {
-        const name = databaseAt(source, each);
-        return name === undefined ? [] : [{ source, name }];
-      }),
+      paths
+        .filter((each) => isDumpPath(source, each))
+        .map((each) => {
+          const file = paths.find((other) => dumpPath(source, other) === each);
+          return { source, name: databaseAt(source, each) ?? file ?? path.posix.basename(each), path: each };
+        }),
     );
 
 function planOf(folder: string): DrillPlan {
@@ -260,7 +263,7 @@ export async function drillDatabase(
         job: plan.job,
         run,
         snapshot: plan.snapshot,
-        paths: config.type === 'sqlite' ? [dumpPath(source, name), name] : [dumpPath(source, name)],
+        paths: config.type === 'sqlite' ? [wanted.path, name] : [wanted.path],
         target: path.join(own, 'files'),
         scratch: path.join(own, 'restore'),
       },
@@ -316,7 +319,8 @@ async function scratch(
   const number = host.config.jobs[plan.job]?.sources.findIndex(({ name }) => name === database.source);
   const source = await openDatabaseSource(await resolveSecrets(config, `jobs.${plan.job}.sources[${number}]`));
   try {
-    const dump = storedDump(path.join(own, 'files'), database.source, database.name);
+    const dump = storedDump(path.join(own, 'files'), database.path, database.name);
+    result.database.name = dump.report.database;
     const name = scratchName(own);
     const { job, run } = plan;
     return await withScratchDatabase(host, { name, job, source: database.source, run }, source, context, () =>
@@ -324,7 +328,7 @@ async function scratch(
         result.asserts = [];
         for (const assert of plan.asserts) {
           if (!('sql' in assert) || askedOf(plan, assert)[0] !== database) continue;
-          result.asserts.push(await askSql(assert, database, ask, signal));
+          result.asserts.push(await askSql(assert, result.database, ask, signal));
         }
       }),
     );
@@ -343,9 +347,9 @@ function configOf(host: Host, job: string, source: string) {
 /** The one database that a query is for; none unless it is clear which. */
 function askedOf({ databases }: DrillPlan, assert: { source?: string; database?: string }): DrillPlan['databases'] {
   const possible = databases.filter(
-    ({ source, name }) =>
+    ({ source, path: stored }) =>
       (assert.source === undefined || assert.source === source) &&
-      (assert.database === undefined || assert.database === name),
+      (assert.database === undefined || dumpPath(source, assert.database) === stored),
   );
   return possible.length === 1 ? possible : [];
 }

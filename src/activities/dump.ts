@@ -28,16 +28,23 @@ export async function listDatabases(context: RunContext, source: number, signal:
   const known = listOf(context, source);
   if (known) return { databases: known.databases.map(({ name }) => name) };
   const state = spoolFiles.dumpState(context.folder, source);
-  return recorded(context, source, 'list', signal, async (database, its) => {
-    const found = await database.preflight(its);
-    if (found.databases.length === 0)
-      throw new HoldfastError('SourceMissing', 'there is no database to back up', {
-        hint: 'Correct `databases`, `exclude` or `path` of the source.',
-      });
-    for (const { code, message } of found.warnings) context.host.log.warn({ run: context.run, code }, message);
-    writeJson(dumpFiles.list(state), { boot: bootId(), ...found } satisfies DumpList);
-    return { databases: found.databases.map(({ name }) => name) };
-  });
+  return recorded(
+    context,
+    source,
+    'list',
+    signal,
+    () => undefined,
+    async (database, its) => {
+      const found = await database.preflight(its);
+      if (found.databases.length === 0)
+        throw new HoldfastError('SourceMissing', 'there is no database to back up', {
+          hint: 'Correct `databases`, `exclude` or `path` of the source.',
+        });
+      for (const { code, message } of found.warnings) context.host.log.warn({ run: context.run, code }, message);
+      writeJson(dumpFiles.list(state), { boot: bootId(), ...found } satisfies DumpList);
+      return { databases: found.databases.map(({ name }) => name) };
+    },
+  );
 }
 
 /** Dumps one database of a source's list into the spool. What an earlier attempt proved complete is not dumped again. */
@@ -56,16 +63,18 @@ export async function dumpDatabase(
   if (!wanted) throw new HoldfastError('SpoolLost', `the list of databases of ${context.run} is gone from the spool`);
   const name = context.job.sources[source]?.name ?? '';
   const base = spoolFiles.dumps(context.folder, source);
-  return recorded(context, source, index, signal, async (database, its) => {
-    const folder = base + dumpPath(name, wanted.name);
-    const file = base + wanted.name;
+  const folder = base + dumpPath(name, wanted.name);
+  const isFile = context.job.sources[source]?.type === 'sqlite';
+  const file = base + wanted.name;
+  const clear = (): void => {
     rmSync(folder, { recursive: true, force: true });
-    if (database.kind === 'sqlite') {
-      rmSync(file, { force: true });
-      mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    }
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (isFile) rmSync(file, { force: true });
+  };
+  return recorded(context, source, index, signal, clear, async (database, its) => {
+    clear();
     await checkSpace(context, wanted.name, wanted.estimatedBytes);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (isFile) mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     const report = await database.dump(wanted.name, { folder, file }, { ...its, onProgress });
     writeJson(path.join(folder, reportName), report);
     writeJson(dumpFiles.record(spoolFiles.dumpState(context.folder, source), index), {
@@ -77,12 +86,16 @@ export async function dumpDatabase(
   });
 }
 
-/** Does one step with an open source; how it failed is kept for `snapshot` to tell. */
+/**
+ * Does one step with an open source; how it failed is kept for `snapshot` to tell. `clear` removes what a step that failed
+ * wrote: on a full disk nothing else could be written until it is tried again.
+ */
 async function recorded<T>(
   context: RunContext,
   source: number,
   step: number | 'list',
   signal: AbortSignal,
+  clear: () => void,
   work: (database: DatabaseSource, its: DatabaseContext) => Promise<T>,
 ): Promise<T> {
   const state = spoolFiles.dumpState(context.folder, source);
@@ -107,6 +120,8 @@ async function recorded<T>(
     rmSync(failure, { force: true });
     return answer;
   } catch (error) {
+    rmSync(its.tempDir, { recursive: true, force: true });
+    clear();
     if (!signal.aborted && existsSync(state)) writeJson(failure, failureOf(error));
     throw error;
   } finally {

@@ -14,10 +14,14 @@ import type { Host } from './host.js';
 import type { RestoreStep } from './restore-run.js';
 import { readJson, writeJson } from './threads/line-writer.js';
 
-/** Loads the dump that was restored to the private folder, and adds to the restore's document what came of it. */
+/**
+ * Loads the dump that was restored to the private folder, and adds to the restore's document what came of it.
+ * @param url of the server in place of the source's own, where it may be written down.
+ */
 export async function databaseStep(
   step: RestoreStep,
   open: () => Promise<DatabaseSource>,
+  url: string | undefined,
   log: DatabaseContext['log'],
   startedAt: string,
 ): Promise<RestoreDocument> {
@@ -35,13 +39,18 @@ export async function databaseStep(
     onProgress: () => undefined,
     log,
   };
-  noteOwner(step);
+  noteOwner(step, {
+    job: input.job,
+    source: database.source,
+    into: load.into,
+    ...(load.server === undefined ? {} : { elsewhere: { place: load.server, ...(url === undefined ? {} : { url }) } }),
+  });
   await endOrphans(context.processes);
   rmSync(context.tempDir, { recursive: true, force: true });
   for (const folder of [context.tempDir, context.processes]) mkdirSync(folder, { recursive: true, mode: 0o700 });
   const source = await open();
   try {
-    const dump = storedDump(input.target, database.source, database.name);
+    const dump = storedDump(input.target, dumpPath(database.source, database.name), database.name);
     const report = await source.restore(
       dump,
       {
@@ -49,6 +58,7 @@ export async function databaseStep(
         create: load.create,
         clean: load.clean,
         globals: load.globals,
+        id: step.run,
         ...(load.jobs === undefined ? {} : { jobs: load.jobs }),
       },
       context,
@@ -70,13 +80,47 @@ interface Owner {
   run: string;
   /** The folder that the dump passes through. */
   target: string;
+  /** What it fills, once it may have begun to. */
+  filling?: Filling;
+}
+
+/** A server in place of a source's own. */
+export interface TargetServer {
+  /** With its password; never written down. */
+  url: string;
+  /** The URL as it was given, where it holds no secret: a reference, or one without a password. */
+  reference?: string;
+}
+
+/** A database that a restore fills. */
+export interface Filling {
+  job: string;
+  source: string;
+  into: string;
+  /** In place of the source's own server: as people call it, and its URL where that may be written down. */
+  elsewhere?: { place: string; url?: string };
 }
 
 /** Writes down whose the dump and the files with passwords are, for when this process is killed. */
-export function noteOwner({ scratch, run, input }: Pick<RestoreStep, 'scratch' | 'run' | 'input'>): void {
+export function noteOwner(
+  { scratch, run, input }: Pick<RestoreStep, 'scratch' | 'run' | 'input'>,
+  filling?: Filling,
+): void {
   mkdirSync(scratch, { recursive: true, mode: 0o700 });
-  const owner: Owner = { pid: process.pid, boot: bootId(), run, target: input.target };
+  const owner: Owner = {
+    pid: process.pid,
+    boot: bootId(),
+    run,
+    target: input.target,
+    ...(filling === undefined ? {} : { filling }),
+  };
   writeJson(path.join(scratch, ownerName), owner, true);
+}
+
+/** What a restore began to fill and did not finish. */
+export function unfinishedFilling(scratch: string): Filling | undefined {
+  const filled = readJson<RestoreDocument>(planFiles.finished(scratch))?.database !== undefined;
+  return filled ? undefined : readJson<Owner>(path.join(scratch, ownerName))?.filling;
 }
 
 /** Whose this restore of a database was, if its process is gone. */
@@ -116,13 +160,16 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** The dump as it lies below `target` after its files were restored there. */
-export function storedDump(target: string, source: string, database: string): StoredDump {
-  const folder = path.join(target, dumpPath(source, database));
+/**
+ * The dump that is stored at the path `stored`, as it lies below `target` after its files were restored there.
+ * @param file of SQLite the database's own path.
+ */
+export function storedDump(target: string, stored: string, file: string): StoredDump {
+  const folder = path.join(target, stored);
   const report = readJson<DumpReport>(path.join(folder, reportName));
   if (report?.format !== 1)
-    throw new HoldfastError('RestoreFailed', `the dump of ${database} has no report, or one of a later version`);
-  return { folder, report, ...(report.kind === 'sqlite' ? { file: path.join(target, database) } : {}) };
+    throw new HoldfastError('RestoreFailed', `the dump at ${stored} has no report, or one of a later version`);
+  return { folder, report, ...(report.kind === 'sqlite' ? { file: path.join(target, file) } : {}) };
 }
 
 const damagedAtMost = 100;
@@ -141,7 +188,7 @@ function withDatabase(
   const endedAt = new Date();
   return {
     ...document,
-    status: damaged.length > 0 ? 'failed' : document.status,
+    status: damaged.length > 0 ? 'failed' : report.incomplete === true ? 'partial' : document.status,
     damaged: [...document.damaged, ...damaged.slice(0, damagedAtMost)],
     warnings: [...document.warnings, ...report.warnings.map((warning) => ({ ...warning, count: 1 }))],
     more: { ...document.more, damaged: document.more.damaged + Math.max(0, damaged.length - damagedAtMost) },
@@ -161,14 +208,14 @@ function withDatabase(
 /** The source that a restore writes to: as the config describes it, or the same kind at another server. */
 export async function openTarget(
   host: Host,
-  { job, database }: RestoreInput,
+  { job, source: name }: { job: string; source: string | undefined },
   url: string | undefined,
 ): Promise<DatabaseSource> {
   const sources = host.config.jobs[job]?.sources ?? [];
-  const at = sources.findIndex(({ name }) => name === database?.source);
+  const at = sources.findIndex((each) => each.name === name);
   const source = sources[at];
   if (!source || source.type === 'files')
-    throw new HoldfastError('UsageInvalid', `job ${job} has no database source ${database?.source}`);
+    throw new HoldfastError('UsageInvalid', `job ${job} has no database source ${name}`);
   if (url === undefined) return openDatabaseSource(await resolveSecrets(source, `jobs.${job}.sources[${at}]`));
   return openDatabaseSource(elsewhere(source, url));
 }

@@ -5,7 +5,8 @@ import { isBelow } from '../platform/paths.js';
 import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
 import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
-import { databaseStep, noteOwner } from './restore-database.js';
+import { withPrivateContext } from './private-context.js';
+import { databaseStep, type Filling, noteOwner, unfinishedFilling } from './restore-database.js';
 import {
   cleanUp,
   finishStep,
@@ -29,7 +30,11 @@ export interface RestoreDeps {
   open(input: RestoreInput, options: { sync: boolean; signal: AbortSignal }): Promise<RestoreRepository>;
   /** Opens the server, or the files, that a database is restored to. */
   openDatabase(input: RestoreInput): Promise<DatabaseSource>;
+  /** The URL of the server that is not the source's own, where it may be written down. */
+  targetUrl: string | undefined;
   log: DatabaseContext['log'];
+  /** The state folder. */
+  state: string;
   /** Below it each run gets a scratch folder, 0700. */
   scratch: string;
 }
@@ -43,6 +48,7 @@ export interface RestoreRef {
 /** From this attempt on, destinations that do not answer count as not having a pack. */
 const lastPatientAttempt = 6;
 const beatMs = 500;
+const dropMs = 60_000;
 
 /** A restore's activities on this host. Each is thin: check the caller, call the engine, heartbeat. */
 export function createRestoreActivities(deps: RestoreDeps) {
@@ -100,18 +106,39 @@ export function createRestoreActivities(deps: RestoreDeps) {
 
     async restoreDatabase(ref: RestoreRef & { startedAt: string }): Promise<RestoreDocument> {
       return step(ref, 'database', undefined, (at) =>
-        databaseStep(at, () => deps.openDatabase(ref.input), deps.log, ref.startedAt),
+        databaseStep(at, () => deps.openDatabase(ref.input), deps.targetUrl, deps.log, ref.startedAt),
       );
     },
 
     /** After the end, whatever it was: nothing unfinished stays at the target or in the scratch folder. */
     async restoreCleanUp(ref: RestoreRef): Promise<void> {
       deps.verify(ref.input);
-      cleanUp(scratchOf(ref.run));
+      const scratch = scratchOf(ref.run);
+      const filling = unfinishedFilling(scratch);
+      cleanUp(scratch);
+      if (filling !== undefined)
+        await dropFilling(filling, ref, deps).catch((error: unknown) => {
+          deps.log(`what the restore into ${filling.into} left is not dropped yet`, { err: error, run: ref.run });
+          // For a later sweep.
+          noteOwner({ scratch, ...ref }, filling);
+        });
       if (ref.input.database?.load !== undefined && isBelow(ref.input.target, deps.scratch))
         rmSync(ref.input.target, { recursive: true, force: true });
     },
   };
+}
+
+/** What a restore that failed or was cancelled has made at the server. */
+async function dropFilling({ into }: Filling, { input, run }: RestoreRef, deps: RestoreDeps): Promise<void> {
+  const rest = { signal: AbortSignal.timeout(dropMs), log: deps.log };
+  await withPrivateContext(deps.state, rest, async (context) => {
+    const source = await deps.openDatabase(input);
+    try {
+      await source.dropUnfinished({ database: into, id: run }, context);
+    } finally {
+      await source.close();
+    }
+  });
 }
 
 export type RestoreActivities = ReturnType<typeof createRestoreActivities>;

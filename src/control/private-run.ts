@@ -5,6 +5,7 @@ import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure, CancelledFailure, defaultPayloadConverter } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { canonical, signInput } from '../activities/auth.js';
+import type { TargetServer } from '../activities/restore-database.js';
 import { type ErrorCode, errorCodes, HoldfastError } from '../errors.js';
 import { type Lock, tryExclusive } from '../worker/locks.js';
 import type { PrivateWorkerOptions } from '../worker/private.js';
@@ -48,7 +49,7 @@ export interface PrivateOptions<Update> {
   signal?: AbortSignal;
   onUpdate?: (update: Update) => void;
   /** Where a database is restored to; never part of the request. */
-  targetUrl?: string | undefined;
+  targetServer?: TargetServer | undefined;
   /** Told the run's id, and whether it is one that an earlier command left unfinished. */
   onStart?: (run: string, resumed: boolean) => void;
 }
@@ -71,8 +72,10 @@ export async function runPrivately<Status, Heartbeat, Document>(
     const { run, queue, resumed } =
       (await findUnfinished(session, what)) ?? (await start(session, what, privateQueue()));
     options.onStart?.(run, resumed);
-    return await withPrivateWorker(session, { queue, log: options.log, targetUrl: options.targetUrl }, (finished) =>
-      follow<Status, Heartbeat, Document>(session, what, run, finished, options),
+    return await withPrivateWorker(
+      session,
+      { queue, log: options.log, targetServer: options.targetServer },
+      (finished) => follow<Status, Heartbeat, Document>(session, what, run, finished, options),
     );
   } finally {
     lock.release();
@@ -82,7 +85,7 @@ export async function runPrivately<Status, Heartbeat, Document>(
 /** Calls `work` while this process's own worker serves `queue`; it is given the promise of the worker's end. */
 export async function withPrivateWorker<T>(
   session: Session,
-  options: Pick<PrivateWorkerOptions, 'queue' | 'log' | 'targetUrl' | 'archivePassword'>,
+  options: Pick<PrivateWorkerOptions, 'queue' | 'log' | 'targetServer' | 'archivePassword'>,
   work: (finished: Promise<void>) => Promise<T>,
 ): Promise<T> {
   const { startPrivateWorker } = await import('../worker/private.js');

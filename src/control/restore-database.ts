@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import type { TargetServer } from '../activities/restore-database.js';
 import { findJob } from '../config/load.js';
+import { parseReferences } from '../config/references.js';
 import type { Config, DatabaseSourceConfig } from '../config/schema.js';
 import { resolveSecret, secretRegistry } from '../config/secrets.js';
 import { HoldfastError } from '../errors.js';
@@ -28,8 +30,8 @@ export interface DatabasePlan {
   database: RestoreDatabase;
   /** The paths of the snapshot that hold it. */
   paths: string[];
-  /** The server's URL with its password, for this process alone. */
-  url: string | undefined;
+  /** The server in place of the source's own. */
+  server: TargetServer | undefined;
 }
 
 /**
@@ -48,7 +50,7 @@ export async function planDatabase(
   const name = request.database;
   const paths = source.type === 'sqlite' ? [dumpPath(source.name, name), name] : [dumpPath(source.name, name)];
   const database: RestoreDatabase = { source: source.name, name };
-  if (filesOnly) return { database, paths, url };
+  if (filesOnly) return { database, paths, server: undefined };
   const server = url === undefined ? undefined : serverOf(url);
   database.load = {
     into: request.into ?? server?.database ?? name,
@@ -60,7 +62,17 @@ export async function planDatabase(
   };
   if (source.type === 'sqlite' && !isAbsolute(database.load.into))
     throw new HoldfastError('UsageInvalid', `expected an absolute path after --into, found '${database.load.into}'`);
-  return { database, paths, url: server?.url };
+  return { database, paths, server: server && { url: server.url, ...reference(request.targetUrl ?? '') } };
+}
+
+/** An URL as it was given, when no secret stands in it: references are followed where it is used. */
+function reference(given: string): { reference?: string } {
+  const parsed = parseReferences(given);
+  if ('problem' in parsed) return {};
+  const plain = parsed.pieces.filter((piece) => typeof piece === 'string').join('');
+  if (plain === '') return { reference: given };
+  const url = URL.canParse(plain) ? new URL(plain) : undefined;
+  return url?.password === '' && !/pass/i.test(url.search) ? { reference: given } : {};
 }
 
 /** The private folder that the dump passes through; the same for the same request, so that it can be taken up again. */

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { TargetServer } from '../activities/restore-database.js';
 import { findJob } from '../config/load.js';
 import type {
   RestoreDocument,
@@ -25,8 +26,8 @@ export type RestoreRequest = Omit<RestoreInput, 'host' | 'sig'>;
 export type RestoreUpdate = PrivateUpdate<RestoreStatusAnswer, RestoreHeartbeat>;
 export interface RestoreOptions extends PrivateOptions<RestoreUpdate> {
   log: Logger;
-  /** Where a database goes in place of its source's own server; with its password, for this process alone. */
-  targetUrl?: string | undefined;
+  /** Where a database goes in place of its source's own server. */
+  targetServer?: TargetServer | undefined;
   /** In the host's own worker. */
   onHost?: boolean;
 }

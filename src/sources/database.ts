@@ -12,7 +12,10 @@ export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
 export interface DatabaseContext {
   /** Fires on cancellation: child processes end with their whole group before the call rejects. */
   signal: AbortSignal;
-  /** Private folder (0700) for password files and the like; the caller removes it, also what a killed process left. */
+  /**
+   * Private folder (0700) for password files and the like, on the disk that a dump goes to; the caller removes it, also
+   * what a killed process left.
+   */
   tempDir: string;
   /**
    * Private folder where each child process group is recorded while it lives, so that the next start can end what a
@@ -98,6 +101,8 @@ export interface DumpReport {
   made?: Readonly<Record<string, string>>;
   /** Users or roles that own something in it or have rights to it. */
   roles?: string[];
+  /** Tablespaces that something in it is in. */
+  tablespaces?: string[];
   /** ISO 8601, when the dump's snapshot was taken, as near as is known. */
   takenAt: string;
   position?: LogPosition;
@@ -126,6 +131,10 @@ export interface RestoreTarget {
   globals: boolean;
   /** Parallel connections, where the tool can. */
   jobs?: number;
+  /**
+   * Names what is made on the way to a finished restore: the same when a restore is taken up again, and no other restore's.
+   */
+  id: string;
 }
 
 export interface TableDifference {
@@ -145,6 +154,8 @@ export interface RestoreReport {
   /** Empty when the restored database has every table with as many rows as were dumped. */
   differences: TableDifference[];
   warnings: DatabaseWarning[];
+  /** Something of the dump that is no table's rows could not be restored; a warning says what. */
+  incomplete?: boolean;
 }
 
 /**
@@ -194,6 +205,12 @@ export interface DatabaseSource {
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport>;
 
+  /**
+   * Removes what a killed `restore` left at the server, or beside the file, that is no finished database; what another
+   * restore makes there stays. Only for a restore that nothing goes on with. Throws as `preflight`.
+   */
+  dropUnfinished(target: Pick<RestoreTarget, 'database' | 'id'>, context: DatabaseContext): Promise<void>;
+
   /** Drops what a killed `scratch` left under that name, if it is there. Throws as `preflight`. */
   dropScratch(name: string, context: DatabaseContext): Promise<void>;
 
@@ -201,12 +218,25 @@ export interface DatabaseSource {
   close(): Promise<void>;
 }
 
-const scratchPrefix = 'holdfast_scratch_';
-
 /** The name of a temporary database for what `of` names; the same for the same. */
-export function scratchName(of: string): string {
-  return scratchPrefix + createHash('sha256').update(of).digest('hex').slice(0, 12);
+export const scratchName = (of: string): string => passingName('scratch', of);
+
+/** `new`: one that a restore fills. `old`: one that a restore has replaced. `scratch`: one that is only compared. */
+export function passingName(kind: 'new' | 'old' | 'scratch', of: string): string {
+  return `holdfast_${kind}_${createHash('sha256').update(of).digest('hex').slice(0, 12)}`;
 }
+
+/** What is there, a schema or a table, while a restore fills a database in place: what else it holds is half of a dump. */
+export const unfinishedMark = 'holdfast_unfinished_restore';
+
+/** Of the dump of such a database. */
+export const unfinishedWarning = (database: string): DatabaseWarning => ({
+  code: 'RestoreUnfinished',
+  message: `${database}: a restore into it has not come to its end (${unfinishedMark} says so): what is backed up is only a part`,
+});
+
+/** Whether a database is one that restores and drills make and drop: nothing to back up. */
+export const isPassing = (name: string): boolean => /^holdfast_(new|old|scratch)_[0-9a-f]{12}$/.test(name);
 
 /** @throws HoldfastError Internal for the name of a database that is not a temporary one. */
 export function mustBeScratch(name: string): void {

@@ -8,6 +8,7 @@ import { asFailure } from '../activities/failures.js';
 import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
 import type { RestoreActivities } from '../activities/restore.js';
+import type { TargetServer } from '../activities/restore-database.js';
 import { closePool } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
 import type { Tracing } from '../tracing/tracing.js';
@@ -23,8 +24,8 @@ export interface PrivateWorkerOptions {
   queue: string;
   log: Logger;
   tracing?: Tracing | undefined;
-  /** The server to restore a database to, with its password; never written down. */
-  targetUrl?: string | undefined;
+  /** The server to restore a database to. */
+  targetServer?: TargetServer | undefined;
   /** The password of an archive to export; never written down. */
   archivePassword?: string | undefined;
 }
@@ -41,7 +42,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
     identity: `holdfast command ${process.pid}@${loaded.config.host}`,
     ...workflowSource(options.tracing),
     activities: guarded({
-      ...restoreActivitiesOf(host, options.targetUrl),
+      ...restoreActivitiesOf(host, options.targetServer),
       ...createCopyActivities(host),
       ...createExportActivities({
         verify: (input) => verifyInput(host.state, 'export', input),

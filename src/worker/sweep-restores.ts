@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Host } from '../activities/host.js';
 import { abandonedRestore, clearAbandonedRestore, isSharedTarget } from '../activities/restore-database.js';
+import { dropUnfinished } from '../activities/unfinished-databases.js';
 import { controlQueue } from '../workflows/types.js';
 import { tryExclusive } from './locks.js';
 
@@ -40,10 +41,11 @@ async function sweep(host: Host, scratch: string, folder: string): Promise<void>
   try {
     if (isRunning) await handle.terminate('the command that restored was killed; the next one begins anew');
     await clearAbandonedRestore(scratch);
-    rmSync(scratch, { recursive: true, force: true });
-    const { target } = owner;
+    const { target, filling } = owner;
     if (target !== undefined && path.dirname(target) === folder && !isSharedTarget(folder, scratch, target))
       rmSync(target, { recursive: true, force: true });
+    if (filling !== undefined) await dropUnfinished(host, owner.run, filling);
+    rmSync(scratch, { recursive: true, force: true });
     host.log.info({ run: owner.run }, 'what a killed restore of a database left is removed');
   } finally {
     lock?.release();

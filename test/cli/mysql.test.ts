@@ -9,11 +9,14 @@ import { type MariaDb, startMariaDb } from '../support/mariadb.js';
 
 let server: MariaDb;
 let host: TestHost;
+/** As long as names may be; encoded it is longer than what file systems take. */
+const long = 'Ж'.repeat(64);
 
 beforeAll(async () => {
   server = await startMariaDb('--skip-log-bin');
   server.sql(`CREATE DATABASE shop; USE shop; CREATE TABLE orders (id INT PRIMARY KEY, words TEXT);
     INSERT INTO orders SELECT seq, MD5(seq) FROM seq_1_to_20000;
+    CREATE DATABASE \`${long}\`; CREATE TABLE \`${long}\`.t (a INT); INSERT INTO \`${long}\`.t VALUES (1);
     CREATE USER keeper@localhost IDENTIFIED BY 'word of keeper'; GRANT ALL ON *.* TO keeper@localhost`);
   host = await TestHost.make();
   await host.configure({
@@ -24,6 +27,13 @@ beforeAll(async () => {
           { type: 'mysql', socket: server.socket, user: 'keeper', password: 'word of keeper', databases: ['shop'] },
         ],
         destinations: ['nas'],
+      },
+      long: {
+        sources: [
+          { type: 'mysql', socket: server.socket, user: 'keeper', password: 'word of keeper', databases: [long] },
+        ],
+        destinations: ['nas'],
+        drill: { every: '7d', databases: 'scratch', assert: [{ sql: 'SELECT a FROM t', database: long, expect: 1 }] },
       },
       refused: {
         sources: [
@@ -69,6 +79,16 @@ test('a database is backed up and restored under another name', async () => {
   expect(
     readdirSync(host.spool, { recursive: true, encoding: 'utf8' }).filter((name) => /my\.cnf|dump\.sql/.test(name)),
   ).toEqual([]);
+});
+
+test('a database whose name is as long as names may be', async () => {
+  expect(await host.json<RunDocument>(['backup', 'long'])).toMatchObject({ status: 'succeeded', warnings: [] });
+  await host.json(['restore', 'long', '--database', long, '--clean']);
+  expect(await host.json(['drill', 'long'])).toMatchObject({
+    status: 'passed',
+    databases: [{ name: long, rows: 1 }],
+    asserts: [{ database: long, status: 'passed' }],
+  });
 });
 
 test('a refused password fails the source by name and is not told', async () => {

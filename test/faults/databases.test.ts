@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -8,11 +17,17 @@ import type { Check } from '../../src/control/doctor.js';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { restorer, runPython } from '../docs/python.js';
-import { TestHost } from '../support/cli.js';
+import { type Running, TestHost } from '../support/cli.js';
+import { type Mount, mayMount, mountTmpfs } from '../support/mounts.js';
 import { PostgresServer } from '../support/postgres.js';
 
 let host: TestHost;
 let server: PostgresServer;
+let up: Running;
+/** The spool is a small disk. */
+let spool: Mount | undefined;
+/** With as long a name as file systems take, which leaves no room for SQLite's `-journal`. */
+const longFile = () => host.path(`${'ü'.repeat(126)}.db`);
 const nas = () => ({ nas: { type: 'local' as const, path: host.path('nas') } });
 
 beforeAll(async () => {
@@ -27,6 +42,8 @@ beforeAll(async () => {
   const app = new Database(host.path('app.db'));
   app.pragma('journal_mode = WAL');
   app.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); INSERT INTO t (x) VALUES ('one'), ('two')");
+  new Database(host.path('short')).exec('CREATE TABLE t AS SELECT 7 AS x').close();
+  renameSync(host.path('short'), longFile());
   writeFileSync(path.join(host.source, 'a.txt'), 'a file');
   await host.configure({
     destinations: nas(),
@@ -42,8 +59,14 @@ beforeAll(async () => {
     },
   });
   mkdirSync(host.path('nas'));
-  await host.up();
+  if (mayMount) spool = await mountTmpfs(host.spool, '96m');
+  up = await host.up();
 });
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 60_000; !(await holds()); await sleep(50))
+    if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
+}
 
 /** Whether the process does anything still; where nobody waits for orphans, a dead one keeps its entry. */
 function lives(pid: string | undefined): boolean {
@@ -52,6 +75,8 @@ function lives(pid: string | undefined): boolean {
 }
 
 afterAll(async () => {
+  await host.killCommands();
+  await spool?.remove();
   await host.remove();
   await server.remove();
 });
@@ -110,6 +135,12 @@ test('databases are stored, restored as files, and restored into servers, with t
   expect([again.code, JSON.parse(again.stdout)]).toMatchObject([1, { error: { code: 'TargetConflict' } }]);
 });
 
+test('a SQLite database whose name is as long as names may be', async () => {
+  const long = ['restore', 'site', '--database', longFile(), '--clean'];
+  expect(await host.json(long)).toMatchObject({ database: { tables: 1, rows: 1 } });
+  expect(existsSync(path.join(host.path('files'), longFile()))).toBe(true);
+});
+
 test('one database that fails is named; the others are stored, and its earlier dump stays the one to restore', async () => {
   const pg = (databases: string[]) => ({
     destinations: nas(),
@@ -146,6 +177,60 @@ test('one database that fails is named; the others are stored, and its earlier d
   });
   expect(gone.snapshot).not.toBe(document.snapshot);
 });
+
+test.runIf(mayMount)(
+  'a full disk: the sources are named, tried again once there is room, and earlier dumps stay',
+  async () => {
+    await server.sql('CREATE DATABASE blobs');
+    // Twice as large in a dump as at the server, which is what the check before it goes by.
+    await server.sql(
+      `CREATE TABLE t (a bytea); ALTER TABLE t ALTER a SET STORAGE EXTERNAL;
+     INSERT INTO t SELECT decode(string_agg(md5(n::text || g), ''), 'hex') FROM generate_series(1, 30) n, generate_series(1, 16384) g GROUP BY n`,
+      'blobs',
+    );
+    const large = new Database(host.path('large.sqlite'));
+    large.exec('CREATE TABLE t AS SELECT randomblob(12000000) AS a').close();
+    await host.configure({
+      destinations: nas(),
+      jobs: {
+        full: {
+          sources: [
+            { type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['blobs'] },
+            { type: 'sqlite', name: 'app', path: host.path('large.sqlite') },
+          ],
+          destinations: ['nas'],
+        },
+      },
+    });
+    const good = await host.json<RunDocument>(['backup', 'full']);
+    expect(good.status).toBe('succeeded');
+    const filler = path.join(host.spool, 'filler');
+    const fill = (left: number): void => {
+      const { bavail, bsize } = statfsSync(host.spool);
+      writeFileSync(filler, Buffer.alloc(bavail * bsize - left));
+    };
+    fill(10e6);
+    const run = await host.startRun('full');
+    // Its own words, not of the disk that can't hold them.
+    const told = (): string =>
+      readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('0.failed.json'))
+        .map((name) => readFileSync(path.join(host.spool, name), 'utf8'))
+        .join();
+    await until('the dump fails', () => told() !== '');
+    expect(JSON.parse(told())).toMatchObject({ code: 'SpoolFull', message: expect.stringContaining('pg_dump') });
+    expect(
+      readdirSync(host.spool, { recursive: true, encoding: 'utf8' }).filter((name) =>
+        /\.dat$|pgpass|copy\.db/.test(name),
+      ),
+    ).toEqual([]);
+    const [newest] = await host.json<{ id: string; complete: boolean }[]>(['snapshots', 'full']);
+    expect(newest).toMatchObject({ id: good.snapshot, complete: true });
+    rmSync(filler);
+    expect(await host.finished(run, 120_000)).toMatchObject({ status: 'succeeded', warnings: [] });
+    await until('the spool is empty', () => readdirSync(host.spool).every((name) => name === 'restore'));
+  },
+);
 
 test('the doctor says of each database source whether it can be dumped', async () => {
   writeFileSync(host.path('wrong-url'), server.url().replace(/:[^:@]*@/, ':not-the-word@'), { mode: 0o600 });
@@ -191,11 +276,21 @@ test('the doctor says of each database source whether it can be dumped', async (
   expect(existsSync(path.join(host.state, 'tools'))).toBe(false);
 });
 
-test('kill -9 in the middle of a dump: no password and no program stays, and the run goes on', async () => {
-  await host.killCommands();
-  const up = await host.up();
+/** Paths below the spool whose names match. */
+const find = (what: RegExp): string[] =>
+  readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
+    .filter((name) => what.test(name))
+    .map((name) => path.join(host.spool, name));
+
+test('kill -9 in the middle of a restore: nothing of it stays, in the spool or at the server', async () => {
   await server.sql('CREATE DATABASE slow');
-  await server.sql('CREATE TABLE t AS SELECT 1 AS a', 'slow');
+  // Whoever restores it waits in the middle.
+  await server.sql(
+    `CREATE TABLE t AS SELECT 1 AS a; CREATE FUNCTION gate() RETURNS text LANGUAGE sql AS
+       $$ SELECT pg_sleep(CASE WHEN current_database() LIKE 'holdfast_new%' THEN 600 ELSE 0 END)::text $$;
+     CREATE MATERIALIZED VIEW gated AS SELECT public.gate()`,
+    'slow',
+  );
   await host.configure({
     destinations: nas(),
     jobs: {
@@ -205,14 +300,6 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
       },
     },
   });
-  const find = (what: RegExp): string[] =>
-    readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
-      .filter((name) => what.test(name))
-      .map((name) => path.join(host.spool, name));
-  const until = async (what: string, holds: () => boolean | Promise<boolean>): Promise<void> => {
-    for (const deadline = Date.now() + 60_000; !(await holds()); await sleep(50))
-      if (Date.now() > deadline) throw new Error(`not in time: ${what}; ${host.logTail()}`);
-  };
   // What a drill that was killed, and is over, left at the server.
   const orphan = `holdfast_scratch_${'0a'.repeat(6)}`;
   await server.sql(`CREATE DATABASE ${orphan}`);
@@ -220,13 +307,23 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   const note = path.join(host.state, 'scratch', `${orphan}.json`);
   writeFileSync(note, JSON.stringify({ name: orphan, job: 'slow', source: 'pg', run: 'drill/fault-host/slow/over' }));
   await host.json(['backup', 'slow']);
-  // A restore is killed with its dump in the spool, while it waits for its new database.
-  const maker = server.sql('BEGIN; LOCK TABLE pg_database IN EXCLUSIVE MODE; SELECT pg_sleep(600)').catch(() => 'gone');
-  const restoring = host.start(['restore', 'slow', '--database', 'slow', '--into', 'never', '--create']);
-  const making = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND wait_event_type = 'Lock'";
-  await until('the restore waits', async () => (await server.sql(making)) === '1');
+  // At a server that is given by a reference; the sweep follows it, too.
+  writeFileSync(host.path('target-url'), server.url(), { mode: 0o600 });
+  const target = ['--target-url', `\${file:${host.path('target-url')}}`, '--into', 'never', '--create'];
+  const restoring = host.start(['restore', 'slow', '--database', 'slow', ...target]);
+  const loading = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'holdfast_new%' AND wait_event = 'PgSleep'";
+  await until('the restore waits', async () => (await server.sql(loading)) === '1');
   expect(find(/^restore\/dump-.*\.dat$/).length).toBeGreaterThan(0);
+  expect(find(/^restore\/.*pgpass-/).length).toBeGreaterThan(0);
   await restoring.kill('SIGKILL');
+  await up.kill('SIGKILL');
+  up = await host.up();
+  await until('the killed restore is swept', () => find(/^restore\/./).length === 0);
+  await until('the temporary database is dropped', () => !existsSync(note));
+  expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('');
+});
+
+test('kill -9 in the middle of a dump: no password and no program stays, and the run goes on', async () => {
   const holder = server
     .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
     .catch(() => 'gone');
@@ -248,10 +345,7 @@ test('kill -9 in the middle of a dump: no password and no program stays, and the
   await server.sql(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
   );
-  await Promise.all([holder, maker]);
-  await until('the killed restore is swept', () => find(/^restore\/./).length === 0);
-  await until('the temporary database is dropped', () => !existsSync(note));
-  expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast_scratch%'")).toBe('');
+  await holder;
   const document = await host.finished(run, 120_000);
   expect([document.status, document.warnings]).toEqual(['succeeded', []]);
   expect(host.logTail(1 << 20)).not.toContain('pw with');

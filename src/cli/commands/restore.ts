@@ -129,7 +129,7 @@ async function run(context: Context, job: string, paths: string[], options: Opti
       const placed = asked?.database.load === undefined ? request : throughFolder(session, request);
       const document = await restore(session, placed, {
         log,
-        targetUrl: asked?.url,
+        targetServer: asked?.server,
         onHost: options.host === true,
         signal: interrupt.signal,
         intervalMs: display.intervalMs,

@@ -6,7 +6,7 @@ import type { MysqlAddress } from './address.js';
 import { asToolError } from './errors.js';
 import { type DumpContent, readDump } from './read-dump.js';
 import { type FoundTable, hasRows, namePattern, type ServerFacts } from './server.js';
-import { type MysqlTool, runMysqlTool, toolName } from './tool.js';
+import { commentedGtids, type MysqlTool, runMysqlTool, toolName } from './tool.js';
 
 export const dumpName = 'dump.sql';
 
@@ -47,7 +47,9 @@ export function dumpArguments(
     '--no-tablespaces',
   ];
   const has = (name: string): boolean => tool.options.has(name);
-  if (has('set-gtid-purged')) args.push('--set-gtid-purged=OFF');
+  // Of the dump's own moment only under the lock that the position of the log is read with; refused where there are none.
+  if (has(commentedGtids) && facts.gtids && facts.logPosition) args.push(`--${commentedGtids}`);
+  else if (has('set-gtid-purged')) args.push('--set-gtid-purged=OFF');
   // Histograms are kept only by MySQL 8 and later.
   if (has('column-statistics') && (facts.flavour === 'mariadb' || facts.version < 8000))
     args.push('--column-statistics=0');

@@ -24,6 +24,8 @@ export async function readDump(file: string, signal: AbortSignal): Promise<DumpC
   let counting: string | undefined;
   let count = 0;
   let lastLine = '';
+  /** MySQL's ids so far: a server to a line, up to the end of the comment. */
+  let purged: string | undefined;
   const settle = (): void => {
     if (counting !== undefined) rows.set(counting, (rows.get(counting) ?? 0) + count);
     counting = state.table;
@@ -40,6 +42,13 @@ export async function readDump(file: string, signal: AbortSignal): Promise<DumpC
     const line = data.toString('utf8', start, Math.min(end, start + 4096)).trimEnd();
     if (line !== '') lastLine = line;
     if (kind === 'program') return;
+    if (purged !== undefined || line.startsWith(purgedStart)) {
+      purged = (purged ?? '') + line;
+      const gtid = /='\+?([^']*)'/.exec(purged)?.[1];
+      if (gtid !== undefined && gtid !== '') position = { ...position, gtid };
+      if (gtid !== undefined || purged.length > longestPurged) purged = undefined;
+      return;
+    }
     if (state.named?.kind === 'view') views.add(state.named.name);
     else if (state.named?.kind === 'sequence') sequences.add(state.named.name);
     else if (line.startsWith('-- CHANGE ')) position = { ...position, ...filePosition(line) };
@@ -58,6 +67,10 @@ export async function readDump(file: string, signal: AbortSignal): Promise<DumpC
     ...(Object.keys(position).length === 0 ? {} : { position }),
   };
 }
+
+const purgedStart = '/* SET @@GLOBAL.GTID_PURGED=';
+/** Characters; of more, only the position is told. */
+const longestPurged = 1 << 20;
 
 /** `-- CHANGE MASTER TO MASTER_LOG_FILE='b.1', MASTER_LOG_POS=4;`, or SOURCE in place of MASTER. */
 function filePosition(line: string): LogPosition {

@@ -36,11 +36,33 @@ export function inOwnDatabase(trigger: string): string {
   return trigger.replace(triggerHeader, '$1$2');
 }
 
+const inLatin1 = (text: string): string => Buffer.from(quoteName(text)).toString('latin1');
+
+/**
+ * A view that names its own database would go on reading the old one. Its text is the server's own: all names stand in
+ * backquotes. `line` is in Latin 1, one character per byte.
+ */
+export function viewRenamed(line: string, { from, to }: Renamed): string {
+  const [old, its] = [inLatin1(from), inLatin1(to)];
+  const tokens = line.match(/'(?:[^'\\]|\\.|'')*'|`(?:[^`]|``)*`|[^'`]+|['`]/gs) ?? [];
+  const isName = (token: string | undefined): boolean => token?.startsWith('`') === true;
+  // Where a table or an alias is called like the database, two parts may be a table and its column.
+  const isAmbiguous = tokens.some(
+    (token, at) => token === old && (tokens[at + 1] !== '.' || tokens[at - 1]?.endsWith('.')),
+  );
+  return tokens
+    .map((token, at) => {
+      const isFirst = token === old && tokens[at + 1] === '.' && tokens[at - 1]?.endsWith('.') !== true;
+      const hasThree = isName(tokens[at + 2]) && tokens[at + 3] === '.' && isName(tokens[at + 4]);
+      return isFirst && (hasThree || !isAmbiguous) ? its : token;
+    })
+    .join('');
+}
+
 /** Columns that take their default from a sequence name its database, too. `line` is in Latin 1, one character per byte. */
 export function sequencesRenamed(line: string, { from, to }: Renamed): string {
   const call = /\b(nextval|lastval)\((`(?:[^`]|``)*`)\./gi;
-  const bytes = (text: string): string => Buffer.from(quoteName(text)).toString('latin1');
   return line.replace(call, (all, function_: string, database: string) =>
-    database === bytes(from) ? `${function_}(${bytes(to)}.` : all,
+    database === inLatin1(from) ? `${function_}(${inLatin1(to)}.` : all,
   );
 }

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { DumpState, type LineKind, startsWith } from './dump-state.js';
 import { InsertJoiner } from './insert-joiner.js';
 import { LineSplitter } from './line-splitter.js';
-import { inOwnDatabase, isTrigger, type Renamed, sequencesRenamed } from './rename.js';
+import { inOwnDatabase, isTrigger, type Renamed, sequencesRenamed, viewRenamed } from './rename.js';
 
 export interface RestoreStreamOptions {
   /** Leave events out: they would begin to run. */
@@ -124,7 +124,7 @@ class RestoreStream {
         this.out.push(Buffer.from(inOwnDatabase(this.trigger.join('')), 'latin1'));
         this.trigger = undefined;
       } else {
-        text = sequencesRenamed(text, renamed);
+        text = this.state.named?.kind === 'view' ? viewRenamed(text, renamed) : sequencesRenamed(text, renamed);
       }
     }
     this.out.push(Buffer.from(text, 'latin1'));
@@ -137,11 +137,14 @@ const definerPatterns = [
   new RegExp(`^(/\\*!\\d+ CREATE\\*/ )/\\*!\\d+ DEFINER=${account}\\*/ `),
   // /*!50013 DEFINER=`u`@`h` SQL SECURITY DEFINER */
   new RegExp(`^(/\\*!\\d+ )DEFINER=${account} (?=SQL SECURITY)`),
+  // CREATE ALGORITHM=MERGE DEFINER=`u`@`h` SQL SECURITY DEFINER VIEW ...
+  new RegExp(`^(CREATE (?:ALGORITHM=\\w+ )?)DEFINER=${account} (?=SQL SECURITY \\w+ VIEW)`),
   // CREATE DEFINER=`u`@`h` PROCEDURE ...
   new RegExp(`^(CREATE )DEFINER=${account} (?=(?:AGGREGATE )?(?:PROCEDURE|FUNCTION|PACKAGE|EVENT|TRIGGER))`),
 ];
 
-function withoutDefiner(line: string): string {
+/** The statement without the account as whom its view or program runs. */
+export function withoutDefiner(line: string): string {
   const pattern = definerPatterns.find((one) => one.test(line));
   return pattern === undefined ? line : line.replace(pattern, '$1');
 }

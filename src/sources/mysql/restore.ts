@@ -1,9 +1,7 @@
 import { HoldfastError } from '../../errors.js';
-import type { DatabaseContext, RestoreTarget } from '../database.js';
+import { type DatabaseContext, type RestoreTarget, unfinishedMark } from '../database.js';
+import { madeWith } from './server.js';
 import { quoteName, quoteText, type Sql } from './sql.js';
-
-/** A table that is there while a restore is at work: what else the database holds is then only half of a dump. */
-const unfinished = 'holdfast_unfinished_restore';
 
 /**
  * Makes sure that there is an empty database of that name, marked as not yet restored. One that an interrupted restore
@@ -13,7 +11,7 @@ const unfinished = 'holdfast_unfinished_restore';
  */
 export async function prepareTarget(
   sql: Sql,
-  target: Pick<RestoreTarget, 'database' | 'create' | 'clean'>,
+  target: Omit<RestoreTarget, 'globals'>,
   made: Readonly<Record<string, string>>,
 ): Promise<void> {
   const { database } = target;
@@ -21,7 +19,10 @@ export async function prepareTarget(
   const own = quoteText(database);
   const create = async (): Promise<void> => {
     await sql.query(`CREATE DATABASE ${name}${madeLike(made)}`);
-    await sql.query(makeMark(name));
+  };
+  const mark = async (isNew: boolean): Promise<void> => {
+    await sql.query(`CREATE TABLE ${name}.${unfinishedMark} (id TEXT, made INT)`);
+    await sql.query(`INSERT INTO ${name}.${unfinishedMark} VALUES (${quoteText(target.id)}, ${isNew ? 1 : 0})`);
   };
   const [there] = await sql.query(`SELECT schema_name FROM information_schema.schemata WHERE schema_name = ${own}`);
   if (there === undefined) {
@@ -31,40 +32,68 @@ export async function prepareTarget(
       });
     }
     await create();
+    await mark(true);
     return;
   }
-  const mark = await sql.query(
-    `SELECT table_name FROM information_schema.tables WHERE table_schema = ${own} AND table_name = '${unfinished}'`,
-  );
+  const left = await readMark(sql, database);
   const [[objects = '0'] = []] = await sql.query(
     `SELECT (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ${own})` +
       ` + (SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = ${own})` +
       ` + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema = ${own})`,
   );
   if (objects === '0') {
-    await sql.query(makeMark(name));
+    await mark(false);
     return;
   }
-  if (!target.clean && mark.length === 0) {
+  if (!target.clean && left === undefined) {
     throw new HoldfastError('TargetConflict', `the database ${database} holds ${objects} tables, views and programs`, {
       hint: 'Restore into another one (--into NEWNAME --create), or --clean empties it first.',
     });
   }
   await sql.query(`DROP DATABASE ${name}`);
   await create();
+  await mark(left?.made === true);
 }
 
-const makeMark = (database: string): string => `CREATE TABLE ${database}.${unfinished} (a INT)`;
+/** The row of the table that is there while a restore is at work. */
+interface Mark {
+  id: string;
+  /** The restore made the database. */
+  made: boolean;
+}
+
+/** Whose restore of this database is unfinished. */
+async function readMark(sql: Sql, database: string): Promise<Mark | undefined> {
+  const there = await sql.query(
+    `SELECT table_name FROM information_schema.tables WHERE table_schema = ${quoteText(database)} AND table_name = '${unfinishedMark}'`,
+  );
+  if (there.length === 0) return undefined;
+  const [[id = '', made = ''] = []] = await sql.query(`SELECT id, made FROM ${quoteName(database)}.${unfinishedMark}`);
+  return { id, made: made === '1' };
+}
+
+/** Drops what the killed restore `id` made of the database; one that was there before is empty afterwards. */
+export async function dropUnfinished(
+  sql: Sql,
+  { database, id }: Pick<RestoreTarget, 'database' | 'id'>,
+): Promise<void> {
+  const mark = await readMark(sql, database);
+  if (mark?.id !== id) return;
+  const made = await madeWith(sql, database);
+  await sql.query(`DROP DATABASE ${quoteName(database)}`);
+  if (!mark.made) await sql.query(`CREATE DATABASE ${quoteName(database)}${madeLike(made)}`);
+}
 
 /** The restore has come to its end. */
 export async function removeMark(sql: Sql, database: string): Promise<void> {
-  await sql.query(`DROP TABLE IF EXISTS ${quoteName(database)}.${unfinished}`);
+  await sql.query(`DROP TABLE IF EXISTS ${quoteName(database)}.${unfinishedMark}`);
 }
 
 /** Names of character sets and collations are words; anything else did not come from a server. */
-function madeLike({ charset = '', collation = '' }: Readonly<Record<string, string>>): string {
+function madeLike({ charset = '', collation = '', comment = '' }: Readonly<Record<string, string>>): string {
   const word = /^\w+$/;
-  return `${word.test(charset) ? ` CHARACTER SET ${charset}` : ''}${word.test(collation) ? ` COLLATE ${collation}` : ''}`;
+  const like = `${word.test(charset) ? ` CHARACTER SET ${charset}` : ''}${word.test(collation) ? ` COLLATE ${collation}` : ''}`;
+  return comment === '' ? like : `${like} COMMENT ${quoteText(comment)}`;
 }
 
 /** Drops a database even when the work was cancelled; what can't be dropped is for the log. */

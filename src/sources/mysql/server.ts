@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../errors.js';
-import type { TableRows } from '../database.js';
+import { isPassing, type TableRows } from '../database.js';
 import { serverNumber } from './errors.js';
 import type { Flavour } from './option-file.js';
 import { quoteName, quoteText, type Sql } from './sql.js';
@@ -13,6 +13,8 @@ export interface ServerFacts {
   version: number;
   /** Whether it keeps a binary log whose position this user may read. */
   logPosition: boolean;
+  /** MySQL's own transaction ids are on; MariaDB's always are. */
+  gtids: boolean;
 }
 
 /** Databases that belong to the server itself. */
@@ -26,11 +28,13 @@ export async function serverFacts(sql: Sql): Promise<ServerFacts> {
   // Old MariaDB servers put 5.5.5- in front, for clients that knew no 10.
   const number = /^\d+\.\d+\.\d+/.exec(version.replace(/^5\.5\.5-(?=10\.)/, ''))?.[0] ?? version;
   const [major = 0, minor = 0] = number.split('.').map(Number);
+  const mode = flavour === 'mysql' ? await sql.query("SHOW VARIABLES LIKE 'gtid_mode'") : [];
   return {
     product: `${flavour === 'mariadb' ? 'MariaDB' : 'MySQL'} ${number}`,
     flavour,
     version: major * 1000 + minor,
     logPosition: log === '1' && (await mayReadPosition(sql, flavour, major * 1000 + minor)),
+    gtids: (mode[0]?.[1] ?? 'OFF') !== 'OFF',
   };
 }
 
@@ -65,7 +69,9 @@ export async function findDatabases(
   const left = exclude.map(namePattern);
   const names =
     wanted === 'all'
-      ? there.filter((name) => !systemDatabases.has(name.toLowerCase()) && !left.some((one) => one.test(name)))
+      ? there.filter(
+          (name) => !systemDatabases.has(name.toLowerCase()) && !isPassing(name) && !left.some((one) => one.test(name)),
+        )
       : [...new Set(wanted)];
   const missing = names.filter((name) => !there.includes(name));
   if (missing.length > 0) {
@@ -138,29 +144,6 @@ export async function tableMarks(sql: Sql, database: string): Promise<Map<string
   return new Map(rows.map(([name = '', made = '', columns = '']) => [name, `${made} ${columns}`]));
 }
 
-/** What MySQL says of a view whose tables, columns or definer are gone. */
-const viewInvalid = new Set([1356, 1449, 1146, 1054]);
-
-/** Views that nobody can read any more, each with its definition; the dump tool fails at such a one. */
-export async function invalidViews(
-  sql: Sql,
-  database: string,
-  tables: readonly FoundTable[],
-): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  for (const { name } of tables.filter(({ kind }) => kind === 'view')) {
-    const view = `${quoteName(database)}.${quoteName(name)}`;
-    try {
-      await sql.query(`SHOW FIELDS FROM ${view}`);
-    } catch (error) {
-      if (!viewInvalid.has(serverNumber(error) ?? 0)) throw error;
-      const [[, definition = ''] = []] = await sql.query(`SHOW CREATE VIEW ${view}`);
-      found.set(name, definition);
-    }
-  }
-  return found;
-}
-
 /** Whether a table's rows are its own. */
 export const hasRows = ({ kind, engine }: FoundTable): boolean =>
   kind === 'table' && !withoutRows.has(engine.toLowerCase());
@@ -182,10 +165,19 @@ export async function countRows(sql: Sql, database: string, tables: readonly Fou
   return counted;
 }
 
-/** What a new database is made with: character set and collation. */
-export async function madeWith(sql: Sql, database: string): Promise<{ charset: string; collation: string }> {
-  const [[charset = '', collation = ''] = []] = await sql.query(
-    `SELECT default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name = ${quoteText(database)}`,
+/** What a new database is made with: character set, collation, and its comment where there is one. */
+export async function madeWith(sql: Sql, database: string): Promise<Record<string, string>> {
+  const ask = (columns: string): Promise<string[][]> =>
+    sql.query(`SELECT ${columns} FROM information_schema.schemata WHERE schema_name = ${quoteText(database)}`);
+  const plain = 'default_character_set_name, default_collation_name';
+  const [[charset = '', collation = '', comment = ''] = []] = await ask(`${plain}, schema_comment`).catch(
+    (error: unknown) => {
+      // Only MariaDB has comments, since 10.5.
+      if (serverNumber(error) !== unknownColumn) throw error;
+      return ask(plain);
+    },
   );
-  return { charset, collation };
+  return { charset, collation, ...(comment === '' ? {} : { comment }) };
 }
+
+const unknownColumn = 1054;

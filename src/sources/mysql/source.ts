@@ -17,14 +17,17 @@ import {
   type RestoreReport,
   type RestoreTarget,
   type StoredDump,
+  unfinishedMark,
+  unfinishedWarning,
 } from '../database.js';
 import { splitWords } from '../exec/command-prefix.js';
 import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
 import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
+import { asStatements, invalidViews, invalidViewsName, makeInvalidViews } from './invalid-views.js';
 import type { Flavour } from './option-file.js';
-import { dropScratch, prepareTarget, removeMark } from './restore.js';
+import { dropScratch, dropUnfinished, prepareTarget, removeMark } from './restore.js';
 import { restoreStream } from './restore-stream.js';
 import { grantsOfUser, mayReadUsers, missingRights, rightsText } from './rights.js';
 import {
@@ -32,7 +35,6 @@ import {
   type FoundTable,
   findDatabases,
   findTables,
-  invalidViews,
   madeWith,
   type ServerFacts,
   serverFacts,
@@ -45,8 +47,6 @@ import { definersOf, maySetDefiners, missingAccounts, readUsers, restoreUsers } 
 import { writeFileDurably } from './write-file.js';
 
 const usersName = 'users.sql';
-/** What views were that nobody can read any more, and that the dump tool would fail at. */
-const invalidViewsName = 'invalid-views.sql';
 
 /** Databases of a MySQL or MariaDB server, dumped and restored by the server's own programs. */
 export class MysqlSource implements DatabaseSource {
@@ -122,8 +122,9 @@ export class MysqlSource implements DatabaseSource {
         ...foreignTool(tool, facts),
         ...hidden(database, await grantsOfUser(sql, facts), facts),
         ...unreadable(database, invalid),
+        ...(before.some(({ name }) => name === unfinishedMark) ? [unfinishedWarning(database)] : []),
       ];
-      for (const name of invalid.keys()) excluded.add(name);
+      for (const name of [...invalid.keys(), unfinishedMark]) excluded.add(name);
       const marks = await tableMarks(sql, database);
       const takenAt = new Date().toISOString();
       const content = await writeDump(
@@ -133,7 +134,7 @@ export class MysqlSource implements DatabaseSource {
       checkContent(database, content, before, await findTables(sql, database), excluded);
       checkMarks(database, marks, await tableMarks(sql, database), excluded);
       const files = [{ path: dumpName, bytes: content.bytes }];
-      if (invalid.size > 0) files.push(await writeFileDurably(folder, invalidViewsName, definitions(invalid)));
+      if (invalid.size > 0) files.push(await writeFileDurably(folder, invalidViewsName, asStatements(invalid)));
       if (this.config.globals) {
         const users = await readable(() => readUsers(sql, facts), warnings);
         if (users !== undefined) files.push(await writeFileDurably(folder, usersName, users));
@@ -147,7 +148,7 @@ export class MysqlSource implements DatabaseSource {
         tables: content.tables,
         server: facts.product,
         tool: tool.version,
-        made: { ...(await madeWith(sql, database)) },
+        made: await madeWith(sql, database),
         roles: await definersOf(sql, database),
         takenAt,
         ...(content.position === undefined ? {} : { position: content.position }),
@@ -167,7 +168,7 @@ export class MysqlSource implements DatabaseSource {
     inspect?: (ask: Ask) => Promise<void>,
   ): Promise<RestoreReport> {
     mustBeScratch(database);
-    const target = { database, create: true, clean: false, globals: false };
+    const target = { database, create: true, clean: false, globals: false, id: database };
     try {
       const report = await this.connected(context, async (sql, address) => {
         await dropScratch(sql, database, context);
@@ -189,6 +190,10 @@ export class MysqlSource implements DatabaseSource {
         context.log(`the temporary database ${database} may be left`, { reason: String(error) });
       });
     }
+  }
+
+  dropUnfinished(target: Pick<RestoreTarget, 'database' | 'id'>, context: DatabaseContext): Promise<void> {
+    return this.connected(context, (sql) => dropUnfinished(sql, target));
   }
 
   async dropScratch(database: string, context: DatabaseContext): Promise<void> {
@@ -230,6 +235,7 @@ export class MysqlSource implements DatabaseSource {
     }
     await prepareTarget(sql, target, report.made ?? {});
     const sandbox = tool.options.has('sandbox');
+    const renamed = database === report.database ? undefined : { from: report.database, to: database };
     const result = await runMysqlTool(
       tool,
       address,
@@ -248,7 +254,7 @@ export class MysqlSource implements DatabaseSource {
             withoutEvents: scratch,
             withoutDefiners,
             withoutSandbox: !sandbox,
-            renamed: database === report.database ? undefined : { from: report.database, to: database },
+            renamed,
             onProgress: context.onProgress,
             signal: context.signal,
           }),
@@ -258,6 +264,9 @@ export class MysqlSource implements DatabaseSource {
     );
     if (result.exitCode !== 0)
       throw asToolError(`the restore into ${database}`, toolName(tool), result, 'RestoreFailed');
+    const invalid = await readFile(path.join(folder, invalidViewsName), 'utf8').catch(() => '');
+    if (invalid !== '')
+      warnings.push(...notMade(await makeInvalidViews(sql, database, invalid, { renamed, withoutDefiners })));
     await removeMark(sql, database);
     if (target.globals) warnings.push(...(await this.fillUsers(sql, folder)));
     if (!withoutDefiners && !scratch) warnings.push(...(await orphaned(sql, database)));
@@ -269,6 +278,7 @@ export class MysqlSource implements DatabaseSource {
       rows: found.reduce((sum, { rows }) => sum + rows, 0),
       differences: compareTables(report.tables, found),
       warnings,
+      ...(warnings.some(({ code }) => code === 'ViewInvalid') ? { incomplete: true } : {}),
     };
   }
 
@@ -367,13 +377,20 @@ function unreadable(database: string, invalid: ReadonlyMap<string, string>): Dat
   return [
     {
       code: 'ViewInvalid',
-      message: `${database}: the views ${[...invalid.keys()].join(', ')} name tables, columns or users that are gone; they are kept as text in ${invalidViewsName} and not restored`,
+      message: `${database}: the views ${[...invalid.keys()].join(', ')} name tables, columns or users that are gone; they are kept as text in ${invalidViewsName}, and made again only where the server takes them`,
     },
   ];
 }
 
-const definitions = (views: ReadonlyMap<string, string>): string =>
-  [...views.values()].map((definition) => `${definition};\n`).join('');
+function notMade(reasons: readonly string[]): DatabaseWarning[] {
+  if (reasons.length === 0) return [];
+  return [
+    {
+      code: 'ViewInvalid',
+      message: `${reasons.length} views that could not be read when they were dumped could not be made (${invalidViewsName} of the dump has them); the first: ${reasons[0]}`,
+    },
+  ];
+}
 
 function foreignTool(tool: MysqlTool, facts: ServerFacts): DatabaseWarning[] {
   if (tool.flavour === facts.flavour) return [];

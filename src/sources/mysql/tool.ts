@@ -71,6 +71,9 @@ export async function chooseTool(
   });
 }
 
+/** Among the options: that MySQL's transaction ids can be had as a comment, which no restore takes for an order. */
+export const commentedGtids = 'set-gtid-purged=COMMENTED';
+
 function describe(program: string, help: string): MysqlTool {
   const version = help.split('\n').find((line) => line.includes('Ver ')) ?? '';
   return {
@@ -80,7 +83,10 @@ function describe(program: string, help: string): MysqlTool {
       .replace(/^\S*[\\/]/, '')
       .replace(/ for \S+ on .*$|, for .*$/, '')
       .trim(),
-    options: new Set([...help.matchAll(/^ {2,6}(?:-\S, )?--([a-z0-9-]+)/gm)].map(([, name = '']) => name)),
+    options: new Set([
+      ...[...help.matchAll(/^ {2,6}(?:-\S, )?--([a-z0-9-]+)/gm)].map(([, name = '']) => name),
+      ...(/\bCOMMENTED\b/.test(help) ? [commentedGtids] : []),
+    ]),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { TableRows } from '../database.js';
+import { type TableRows, unfinishedMark } from '../database.js';
 import { parsePattern } from './patterns.js';
 import type { Queries } from './queries.js';
 
@@ -210,6 +210,8 @@ export async function databaseMade(client: Queries): Promise<Record<string, stri
   keep('provider', row?.made.datlocprovider);
   keep('locale', row?.made.datlocale ?? row?.made.daticulocale);
   keep('icuRules', row?.made.daticurules);
+  if (typeof row?.made.datconnlimit === 'number' && row.made.datconnlimit >= 0)
+    made.connections = String(row.made.datconnlimit);
   const about = await client.query<{ comment: string | null; acl: string | null; ofRoles: string | null }>(
     `SELECT shobj_description(d.oid, 'pg_database') AS comment,
        (SELECT json_agg(json_build_object('to', CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
@@ -244,6 +246,36 @@ export async function rolesUsed(client: Queries): Promise<string[]> {
 export async function rolesThere(client: Queries): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   return new Set(rows.map(({ name }) => name));
+}
+
+/** Tablespaces, other than the database's own, that something in the current database is in. */
+export async function tablespacesUsed(client: Queries): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT DISTINCT t.spcname AS name FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+     WHERE t.spcname <> 'pg_global' ORDER BY 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+export async function tablespacesThere(client: Queries): Promise<Set<string>> {
+  const { rows } = await client.query<{ name: string }>('SELECT spcname AS name FROM pg_tablespace');
+  return new Set(rows.map(({ name }) => name));
+}
+
+/** The subscriptions of a database, whichever the current one is. Servers before 10 know none. */
+export async function subscriptionsThere(client: Queries, database: string): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT s.subname AS name FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = ${literal(database)}`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** Whether a restore into the current database did not come to its end. */
+export async function isMarked(client: Queries): Promise<boolean> {
+  const { rows } = await client.query<{ marked: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = '${unfinishedMark}') AS marked`,
+  );
+  return rows[0]?.marked === true;
 }
 
 /** Whether the current database holds anything of a user's. */

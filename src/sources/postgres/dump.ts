@@ -2,13 +2,20 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PostgresSourceConfig } from '../../config/schema.js';
 import { HoldfastError } from '../../errors.js';
-import type { DatabaseContext, DumpReport, TableRows } from '../database.js';
+import {
+  type DatabaseContext,
+  type DumpReport,
+  type TableRows,
+  unfinishedMark,
+  unfinishedWarning,
+} from '../database.js';
 import type { ToolResult } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import { filesBelow, proveArchive } from './archive.js';
 import {
   databaseMade,
   type Exclusions,
+  isMarked,
   listTables,
   lockTables,
   qualified,
@@ -17,6 +24,7 @@ import {
   serverFacts,
   type Table,
   tablePlaces,
+  tablespacesUsed,
 } from './catalog.js';
 import { sqlState } from './client.js';
 import { provePlain } from './plain.js';
@@ -63,9 +71,10 @@ export async function dumpPostgres(
       tool: tools.version,
       made: seen.made,
       roles: seen.roles,
+      ...(seen.tablespaces.length === 0 ? {} : { tablespaces: seen.tablespaces }),
       takenAt,
       ...(seen.lsn === null ? {} : { position: { lsn: seen.lsn } }),
-      warnings: [],
+      warnings: seen.unfinished ? [unfinishedWarning(database)] : [],
     };
   });
 }
@@ -89,7 +98,7 @@ async function dumpArchive(dump: Dump, client: Queries, context: DatabaseContext
   const archive = path.join(dump.folder, archiveName);
   const options = ['--format=directory', '--compress=0', `--jobs=${dump.config.jobs}`, `--file=${archive}`];
   await watched(archive, context, () => runDump(dump, [...options, `--snapshot=${snapshot}`], context));
-  const list = await listArchive(dump.reach, dump.tools, archive, context);
+  const list = await listArchive(dump.reach, dump.tools, archive, 'DumpIncomplete', context);
   return { seen, tables: await proveArchive(archive, list, seen.tables, context.signal) };
 }
 
@@ -162,6 +171,9 @@ interface Seen {
   roles: string[];
   /** This user may read the roles' passwords. */
   passwords: boolean;
+  tablespaces: string[];
+  /** Holds only a part of what was restored into it. */
+  unfinished: boolean;
 }
 
 async function look(client: Queries, exclusions: Exclusions): Promise<Seen> {
@@ -176,6 +188,8 @@ async function look(client: Queries, exclusions: Exclusions): Promise<Seen> {
     tables: await listTables(client, exclusions),
     made: await databaseMade(client),
     roles: await rolesUsed(client),
+    unfinished: await isMarked(client),
+    tablespaces: await tablespacesUsed(client),
   };
 }
 
@@ -192,6 +206,7 @@ async function runDump(
     '--blobs',
     `--lock-wait-timeout=${lockWaitMs}`,
     '--no-password',
+    `--exclude-schema=${unfinishedMark}`,
     ...config.excludeSchemas.map((pattern) => `--exclude-schema=${pattern}`),
     ...config.excludeTables.map((pattern) => `--exclude-table=${pattern}`),
     databaseArgument(database),
@@ -237,11 +252,12 @@ export async function listArchive(
   reach: Reach,
   tools: Tools,
   archive: string,
+  code: 'DumpIncomplete' | 'RestoreFailed',
   context: DatabaseContext,
 ): Promise<string> {
   const tool = toolPath(tools, 'pg_restore');
   const result = await reach.run([tool, '--list', archive], context);
-  if (result.exitCode !== 0) throw toolFailure('DumpIncomplete', 'the dump can’t be read', tool, result);
+  if (result.exitCode !== 0) throw toolFailure(code, 'the dump can’t be read', tool, result);
   return result.stdout;
 }
 

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../errors.js';
@@ -8,34 +7,35 @@ import {
   compareTables,
   type DatabaseContext,
   type DatabaseWarning,
+  type DumpReport,
+  passingName,
   type RestoreReport,
   type RestoreTarget,
   type StoredDump,
+  unfinishedMark,
 } from '../database.js';
-import { runTool } from '../exec/run-tool.js';
+import { runTool, type ToolResult } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
 import {
   countTables,
   isEmpty,
+  isMarked,
   listServerDatabases,
   literal,
   quoted,
   rolesThere,
   type ServerFacts,
   serverFacts,
+  subscriptionsThere,
+  tablespacesThere,
 } from './catalog.js';
 import { sqlState } from './client.js';
-import { archiveName, globalsName, plainName } from './dump.js';
+import { archiveName, globalsName, listArchive, plainName } from './dump.js';
 import { applyGlobals } from './globals.js';
 import type { Queries } from './queries.js';
 import type { Reach } from './reach.js';
 import { databaseArgument } from './server.js';
 import { findTools, majorOf, type Tools, toolPath } from './tools.js';
-
-/** What this restore makes is named so until it has proved good; what a killed one left is found by it. */
-function workingName(kind: 'new' | 'old', database: string): string {
-  return `holdfast_${kind}_${createHash('sha256').update(database).digest('hex').slice(0, 12)}`;
-}
 
 /**
  * Fills a database from a dump. A new one, and one that replaces another, takes its name only once its rows have been
@@ -57,8 +57,8 @@ export async function restorePostgres(
         hint: '--create makes it.',
       });
     }
-    const fill = exists && (await reach.connect(database, context, isEmpty));
-    if (exists && !fill && !target.clean) {
+    const state = exists ? await reach.connect(database, context, fillOf) : 'none';
+    if (state === 'full' && !target.clean) {
       throw new HoldfastError('TargetConflict', `the database ${database} at the target is not empty`, {
         hint: '--into NEWNAME --create restores beside it; --clean replaces it.',
       });
@@ -69,16 +69,28 @@ export async function restorePostgres(
       else
         warnings.push({ code: 'GlobalsMissing', message: 'the dump has no roles: its source said `globals: false`' });
     }
-    if (fill) return load(reach, dump, database, target.jobs, facts, warnings, context);
-    const fresh = workingName('new', database);
-    return withDatabase(client, fresh, dump, facts, warnings, async () => {
+    if (state === 'empty') {
+      const inIt = (statement: string) => reach.connect(database, context, (own) => own.query(statement));
+      await inIt(`CREATE SCHEMA ${unfinishedMark}`);
+      const report = await load(reach, dump, database, target.jobs, facts, warnings, context);
+      await inIt(`DROP SCHEMA ${unfinishedMark}`);
+      return report;
+    }
+    const fresh = passingName('new', target.id);
+    return withDatabase(reach, client, fresh, dump, facts, warnings, context, async () => {
       const report = await load(reach, dump, fresh, target.jobs, facts, warnings, context);
       if (report.differences.length > 0) return { ...report, database };
       const refused = await applyProperties(client, fresh, dump);
-      await takeName(client, fresh, database, exists);
+      await takeName(reach, client, fresh, database, context, exists ? passingName('old', target.id) : undefined);
       return { ...report, database, warnings: [...report.warnings, ...refused] };
     });
   });
+}
+
+/** How much a database holds; `half`: what a restore that did not end left, for another one to replace. */
+async function fillOf(client: Queries): Promise<'empty' | 'half' | 'full'> {
+  if (await isMarked(client)) return 'half';
+  return (await isEmpty(client)) ? 'empty' : 'full';
 }
 
 /** Restores into a database that is dropped afterwards, whatever happened. */
@@ -92,7 +104,7 @@ export async function scratchPostgres(
   return reach.maintenance(context, async (client) => {
     const facts = await serverFacts(client);
     const warnings: DatabaseWarning[] = [];
-    return withDatabase(client, name, dump, facts, warnings, async () => {
+    return withDatabase(reach, client, name, dump, facts, warnings, context, async () => {
       const report = await load(reach, dump, name, undefined, facts, warnings, context);
       await inspect?.((sql, signal) => {
         const its = { ...context, signal: AbortSignal.any([context.signal, signal]) };
@@ -101,7 +113,8 @@ export async function scratchPostgres(
       return report;
     }).finally(async () => {
       // Cancelled or not: the client's own connection may be closed by then.
-      await reach.maintenance({ ...context, signal: AbortSignal.timeout(60_000) }, (other) => drop(other, name));
+      const last = { ...context, signal: AbortSignal.timeout(60_000) };
+      await reach.maintenance(last, (other) => drop(reach, other, name, last));
     });
   });
 }
@@ -118,19 +131,21 @@ async function firstValue(client: Queries, sql: string): Promise<string | null> 
 
 /** Makes a database, and drops it unless it has got another name by the end. */
 async function withDatabase<T>(
+  reach: Reach,
   client: Queries,
   name: string,
   dump: StoredDump,
   facts: ServerFacts,
   warnings: DatabaseWarning[],
+  context: DatabaseContext,
   work: () => Promise<T>,
 ): Promise<T> {
-  await dropLeftover(client, name);
+  await drop(reach, client, name, context);
   warnings.push(...(await create(client, name, dump, facts)));
   try {
     return await work();
   } finally {
-    await drop(client, name).catch(() => undefined);
+    await drop(reach, client, name, context).catch(() => undefined);
   }
 }
 
@@ -156,7 +171,15 @@ async function load(
       message: `the server lacks ${missing.join(', ')}: everything belongs to the user who restores, and rights are left out; --globals makes missing roles`,
     });
   }
-  await loadDump(reach, tools, dump, { database, missing, jobs }, context);
+  const noTablespaces = await missingTablespaces(reach, report, context);
+  if (noTablespaces.length > 0) {
+    all.push({
+      code: 'TablespacesMissing',
+      message: `the server lacks the tablespaces ${noTablespaces.join(', ')}: everything goes to the default one`,
+    });
+  }
+  const load = { database, missing, tablespaces: noTablespaces.length === 0, jobs };
+  all.push(...(await loadDump(reach, tools, dump, load, context)));
   const wanted = new Set(report.tables.map(({ name }) => name));
   const tables = await reach.connect(database, context, (client) => countTables(client, wanted));
   return {
@@ -166,13 +189,22 @@ async function load(
     rows: tables.reduce((sum, { rows }) => sum + rows, 0),
     differences: compareTables(report.tables, tables),
     warnings: all,
+    ...(all.some(({ code }) => code === 'NotRefreshed') ? { incomplete: true } : {}),
   };
+}
+
+async function missingTablespaces(reach: Reach, { tablespaces = [] }: DumpReport, context: DatabaseContext) {
+  if (tablespaces.length === 0) return [];
+  const there = await reach.maintenance(context, tablespacesThere);
+  return tablespaces.filter((name) => !there.has(name));
 }
 
 interface Load {
   database: string;
   /** Roles that the server lacks. */
   missing: readonly string[];
+  /** The server has those that are needed. */
+  tablespaces: boolean;
   jobs: number | undefined;
 }
 
@@ -180,18 +212,36 @@ async function loadDump(
   reach: Reach,
   tools: Tools,
   dump: StoredDump,
-  { database, missing, jobs }: Load,
+  { database, missing, tablespaces, jobs }: Load,
   context: DatabaseContext,
-): Promise<void> {
+): Promise<DatabaseWarning[]> {
   const archive = path.join(dump.folder, archiveName);
-  const anonymous = missing.length > 0 ? ['--no-owner', '--no-privileges'] : [];
+  const anonymous = [
+    ...(missing.length > 0 ? ['--no-owner', '--no-privileges'] : []),
+    ...(tablespaces ? [] : ['--no-tablespaces']),
+  ];
   if (existsSync(archive) && !reach.isElsewhere) {
     const parallel = jobs === undefined ? [] : [`--jobs=${jobs}`];
     const tool = toolPath(tools, 'pg_restore');
-    const options = ['--exit-on-error', '--no-password', ...anonymous, ...parallel];
-    const result = await reach.run([tool, ...options, databaseArgument(database), archive], context);
+    const run = async (lines: readonly string[], options: readonly string[]): Promise<ToolResult> => {
+      const file = path.join(context.tempDir, 'contents');
+      writeFileSync(file, lines.join('\n'), { mode: 0o600 });
+      try {
+        const argv = [tool, '--no-password', `--use-list=${file}`, ...anonymous, ...options];
+        return await reach.run([...argv, databaseArgument(database), archive], context);
+      } finally {
+        rmSync(file, { force: true });
+      }
+    };
+    const { all, refreshes } = contentsOf(await listArchive(reach, tools, archive, 'RestoreFailed', context));
+    const result = await run(all, ['--exit-on-error', ...parallel]);
     if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
-    return;
+    if (refreshes.length === 0) return [];
+    const refreshed = await run(refreshes, []);
+    if (refreshed.exitCode === 0) return [];
+    if (refreshed.exitCode !== 1 || !/errors ignored on restore/.test(refreshed.stderr))
+      throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, refreshed);
+    return [{ code: 'NotRefreshed', message: `materialized views are empty: ${refreshed.stderr.slice(0, 1000)}` }];
   }
   let script = path.join(dump.folder, plainName);
   if (existsSync(archive)) {
@@ -224,6 +274,17 @@ async function loadDump(
   ];
   const result = await reach.run(argv, context, { stdin: { file: script } });
   if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+  return [];
+}
+
+/**
+ * The lines of an archive's table of contents; those that fill materialized views apart: their queries may fail where
+ * they did not, and keep nothing else from being restored.
+ */
+function contentsOf(list: string): { all: string[]; refreshes: string[] } {
+  const isRefresh = (line: string): boolean => /^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line);
+  const lines = list.split('\n');
+  return { all: lines.filter((line) => !isRefresh(line)), refreshes: lines.filter(isRefresh) };
 }
 
 /** Settings whose values are lists of identifiers: quoted as they are stored. */
@@ -285,11 +346,13 @@ interface Grant {
 
 /** Comment and rights of the database as a whole, and settings of roles in it; of roles that the server has. */
 async function applyProperties(client: Queries, name: string, { report }: StoredDump): Promise<DatabaseWarning[]> {
-  const { comment, acl, ofRoles, owner } = report.made ?? {};
+  const { comment, acl, ofRoles, owner, connections } = report.made ?? {};
   const there = await rolesThere(client);
   const on = quoted(name);
   const statements: string[] = [];
   if (comment !== undefined) statements.push(`COMMENT ON DATABASE ${on} IS ${literal(comment)}`);
+  if (connections !== undefined && /^\d+$/.test(connections))
+    statements.push(`ALTER DATABASE ${on} CONNECTION LIMIT ${connections}`);
   for (const { role, setting } of JSON.parse(ofRoles ?? '[]') as { role: string; setting: string }[]) {
     const at = setting.indexOf('=');
     if (there.has(role))
@@ -325,27 +388,46 @@ function setTo(setting: string, value: string): string {
   return `SET ${setting.split('.').map(quoted).join('.')} TO ${text}`;
 }
 
-/** Gives the finished database its name. The one that had it goes only then. */
-async function takeName(client: Queries, fresh: string, database: string, replaces: boolean): Promise<void> {
-  const old = workingName('old', database);
-  if (!replaces) {
-    await client.query(`ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`);
+/** Gives the finished database its name. The one that has it gets the name `old` in the same moment, and goes then. */
+async function takeName(
+  reach: Reach,
+  client: Queries,
+  fresh: string,
+  database: string,
+  context: DatabaseContext,
+  old: string | undefined,
+): Promise<void> {
+  const take = `ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`;
+  if (old === undefined) {
+    await client.query(take);
     return;
   }
-  await dropLeftover(client, old);
-  await alone(client, database, () => client.query(`ALTER DATABASE ${quoted(database)} RENAME TO ${quoted(old)}`));
-  try {
-    await client.query(`ALTER DATABASE ${quoted(fresh)} RENAME TO ${quoted(database)}`);
-  } catch (error) {
-    await client.query(`ALTER DATABASE ${quoted(old)} RENAME TO ${quoted(database)}`);
-    throw error;
-  }
-  await drop(client, old);
+  await drop(reach, client, old, context);
+  await alone(client, database, async () => {
+    try {
+      await client.query(`BEGIN; ALTER DATABASE ${quoted(database)} RENAME TO ${quoted(old)}; ${take}; COMMIT`);
+    } catch (error) {
+      await client.query('ROLLBACK');
+      throw error;
+    }
+  });
+  await drop(reach, client, old, context);
+}
+
+/** Drops the half-filled database of a killed restore, and the one it had just replaced. */
+export async function dropUnfinished(
+  reach: Reach,
+  { id }: Pick<RestoreTarget, 'id'>,
+  context: DatabaseContext,
+): Promise<void> {
+  await reach.maintenance(context, async (client) => {
+    for (const kind of ['new', 'old'] as const) await drop(reach, client, passingName(kind, id), context);
+  });
 }
 
 const inUse = '55006';
 
-/** Does what no other connection to the database may see; ends those that there are. */
+/** Does what no other connection to the database may see; ends those that there are, also what a killed program still does. */
 async function alone(client: Queries, database: string, work: () => Promise<unknown>): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     await client.query(
@@ -361,24 +443,17 @@ async function alone(client: Queries, database: string, work: () => Promise<unkn
   }
 }
 
-export async function drop(client: Queries, name: string): Promise<void> {
-  await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));
-}
-
-/** Drops what a killed restore left. Its connections may take a moment to end; one that stays is another restore. */
-async function dropLeftover(client: Queries, name: string): Promise<void> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`);
-      return;
-    } catch (error) {
-      if (sqlState(error) !== inUse) throw error;
-      if (attempt >= 50) {
-        throw new HoldfastError('TargetConflict', `another restore is under way in ${name}`, {
-          hint: `Wait for its end; if there is none: DROP DATABASE ${name}`,
-        });
-      }
-      await sleep(100);
-    }
+/** Drops a database, whoever uses it. */
+export async function drop(reach: Reach, client: Queries, name: string, context: DatabaseContext): Promise<void> {
+  // A server drops no database with a subscription. What it has at the publisher stays for who goes on with it.
+  const subscriptions = await subscriptionsThere(client, name).catch(() => []);
+  for (const subscription of subscriptions) {
+    const about = `SUBSCRIPTION ${quoted(subscription)}`;
+    await reach.connect(name, context, async (own) => {
+      await own.query(`ALTER ${about} DISABLE`);
+      await own.query(`ALTER ${about} SET (slot_name = NONE)`);
+      await own.query(`DROP ${about}`);
+    });
   }
+  await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));
 }

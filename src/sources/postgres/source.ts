@@ -7,6 +7,7 @@ import {
   type DumpReport,
   type Examination,
   type Finding,
+  isPassing,
   mustBeScratch,
   noDatabase,
   type Preflight,
@@ -26,7 +27,7 @@ import {
 } from './catalog.js';
 import { dumpPostgres } from './dump.js';
 import { Reach } from './reach.js';
-import { drop, restorePostgres, scratchPostgres } from './restore.js';
+import { drop, dropUnfinished, restorePostgres, scratchPostgres } from './restore.js';
 
 /** A PostgreSQL server: one dump per database, by the server's own pg_dump. */
 export class PostgresSource implements DatabaseSource {
@@ -107,9 +108,13 @@ export class PostgresSource implements DatabaseSource {
     return scratchPostgres(this.reach, dump, name, context, inspect);
   }
 
+  dropUnfinished(target: Pick<RestoreTarget, 'database' | 'id'>, context: DatabaseContext): Promise<void> {
+    return dropUnfinished(this.reach, target, context);
+  }
+
   async dropScratch(name: string, context: DatabaseContext): Promise<void> {
     mustBeScratch(name);
-    await this.reach.maintenance(context, (client) => drop(client, name));
+    await this.reach.maintenance(context, (client) => drop(this.reach, client, name, context));
   }
 
   close(): Promise<void> {
@@ -121,7 +126,10 @@ export class PostgresSource implements DatabaseSource {
     if (databases !== 'all') return [...new Set(databases)];
     const left = exclude.map(matcherOf);
     return rows
-      .filter(({ name, template, connectable }) => !template && connectable && !left.some((is) => is(name)))
+      .filter(
+        ({ name, template, connectable }) =>
+          !template && connectable && !isPassing(name) && !left.some((is) => is(name)),
+      )
       .map(({ name }) => name);
   }
 

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   copyFileSync,
@@ -26,6 +25,7 @@ import {
   type Finding,
   noDatabase,
   type Preflight,
+  passingName,
   type RestoreReport,
   type RestoreTarget,
   type StoredDump,
@@ -73,11 +73,14 @@ export class SqliteSource implements DatabaseSource {
   async dump(
     database: string,
     { file }: { folder: string; file: string },
-    { signal, onProgress }: DatabaseContext,
+    { signal, tempDir, onProgress }: DatabaseContext,
   ): Promise<DumpReport> {
     const takenAt = new Date().toISOString();
     mustExist(database);
-    const { tables, version, bytes } = await inThread({ file: database, to: file }, signal, onProgress);
+    // SQLite takes no path of more than 512 bytes, and no name that leaves no room for `-journal`.
+    const copy = path.join(tempDir, 'copy.db');
+    const { tables, version, bytes } = await inThread({ file: database, to: copy }, signal, onProgress);
+    renameSync(copy, file);
     return {
       format: 1,
       kind: 'sqlite',
@@ -104,12 +107,13 @@ export class SqliteSource implements DatabaseSource {
     }
     mustBeFree(database);
     mkdirSync(path.dirname(database), { recursive: true });
-    const beside = `${database}.${randomUUID()}.tmp`;
+    const beside = unfinished(target);
+    rmSync(beside, { force: true });
     try {
       copyDurably(dump.file, beside, existsSync(database) ? database : dump.file);
       const report = await compare(dump, beside, database, signal);
       // A log of the old database would be applied to the new one.
-      for (const ending of ['-wal', '-shm', '-journal']) rmSync(database + ending, { force: true });
+      removeCompanions(database);
       renameSync(beside, database);
       syncFolder(path.dirname(database));
       return report;
@@ -133,14 +137,36 @@ export class SqliteSource implements DatabaseSource {
       await inspect?.((sql, its) => askInThread({ file: scratch, sql }, AbortSignal.any([signal, its])));
       return report;
     } finally {
-      for (const ending of ['', '-wal', '-shm', '-journal']) rmSync(scratch + ending, { force: true });
+      rmSync(scratch, { force: true });
+      removeCompanions(scratch);
     }
+  }
+
+  async dropUnfinished(target: Pick<RestoreTarget, 'database' | 'id'>): Promise<void> {
+    const file = unfinished(target);
+    rmSync(file, { force: true });
+    removeCompanions(file);
   }
 
   /** Nothing to do: it is in the folder of who made it, and goes with that. */
   async dropScratch(): Promise<void> {}
 
   async close(): Promise<void> {}
+}
+
+/** Where a restore puts its database together. */
+const unfinished = ({ database, id }: Pick<RestoreTarget, 'database' | 'id'>): string =>
+  path.join(path.dirname(database), `.${passingName('new', id)}`);
+
+/** Removes what SQLite keeps beside a database. Where the name is too long for such a file, there is none. */
+function removeCompanions(file: string): void {
+  for (const ending of ['-wal', '-shm', '-journal']) {
+    try {
+      rmSync(file + ending, { force: true });
+    } catch (error) {
+      if (errnoOf(error) !== 'ENAMETOOLONG') throw error;
+    }
+  }
 }
 
 /** The copy belongs to whom `like` does: the program that uses it has to be able to write to it. */
@@ -189,8 +215,8 @@ function sizeOf(file: string): number {
     return statSync(file).size;
   } catch (error) {
     const errno = errnoOf(error);
-    // A missing database is an error of its own dump, by name.
-    if (errno === 'ENOENT' || errno === 'ENOTDIR') return 0;
+    // A missing database is an error of its own dump, by name; a log with too long a name does not exist.
+    if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ENAMETOOLONG') return 0;
     throw new HoldfastError('SourceFailed', `${file} can't be read (${errno ?? String(error)})`, { cause: error });
   }
 }

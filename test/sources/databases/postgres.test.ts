@@ -2,6 +2,7 @@ import {
   appendFileSync,
   chownSync,
   copyFileSync,
+  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -76,12 +77,14 @@ async function dumpOf(database: string, change: Partial<PostgresSourceConfig> = 
   return { folder, report };
 }
 
-const target = { create: true, clean: false, globals: false, jobs: 2 };
+const target = { create: true, clean: false, globals: false, jobs: 2, id: 'a restore' };
 const rowsOf = (report: DumpReport, name: string): number | undefined =>
   report.tables.find((table) => table.name === name)?.rows;
 
 test('lists what the config asks for, with sizes and the server’s version', async () => {
+  await server.sql('CREATE DATABASE holdfast_new_0123456789ab');
   const found = await withSource((source) => source.preflight(context), { exclude: ['post*'] });
+  await server.sql('DROP DATABASE holdfast_new_0123456789ab');
   expect(found.server).toMatch(/^PostgreSQL \d+/);
   expect(found.databases.map(({ name }) => name)).toEqual(['shop']);
   expect(found.databases[0]?.estimatedBytes).toBeGreaterThan(10_000);
@@ -145,6 +148,19 @@ test('a target that holds something is left alone, replaced only when told, and 
   expect(bad.differences).toContainEqual({ table: 'public.self', expected: null, found: 2 });
   expect(await server.sql('SELECT count(*) FROM mine', 'busy')).toBe('0');
   expect((await into({ clean: true })).differences).toEqual([]);
+  // One that was filled in place and did not end is no obstacle for the next; a backup of it says what it is.
+  await server.sql('CREATE DATABASE prepared');
+  const torn = { ...dump, folder: `${dump.folder}-torn` };
+  cpSync(dump.folder, torn.folder, { recursive: true });
+  for (const name of readdirSync(path.join(torn.folder, 'dump')).filter((each) => /^\d+\.dat$/.test(each)))
+    rmSync(path.join(torn.folder, 'dump', name));
+  const prepared = { ...target, create: false, database: 'prepared' };
+  await expect(withSource((source) => source.restore(torn, prepared, context))).rejects.toMatchObject({
+    code: 'RestoreFailed',
+  });
+  expect((await dumpOf('prepared')).report.warnings).toMatchObject([{ code: 'RestoreUnfinished' }]);
+  expect((await into(prepared)).differences).toEqual([]);
+  expect(await server.dump('prepared')).toBe(await server.dump('shop'));
   expect(await server.dump('busy')).toBe(await server.dump('shop'));
   await expect(into({ database: 'absent', create: false })).rejects.toMatchObject({ code: 'UsageInvalid' });
   expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
@@ -342,6 +358,28 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
   await expect(withSource((source) => source.scratch(dump, scratchName('a test'), context))).rejects.toMatchObject({
     code: 'RestoreFailed',
   });
+  expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
+});
+
+test('what a server refuses to refresh, or to drop, keeps nothing else from coming back or going', async () => {
+  await server.sql('CREATE ROLE poor; CREATE DATABASE stubborn CONNECTION LIMIT 7');
+  await server.sql(
+    `CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t; ALTER MATERIALIZED VIEW m OWNER TO poor;
+     CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`,
+    'stubborn',
+  );
+  const dump = await dumpOf('stubborn');
+  const into = (change: object) =>
+    withSource((source) => source.restore(dump, { ...target, database: 'stubborn2', ...change }, context));
+  for (const change of [{}, { clean: true }])
+    expect(await into(change)).toMatchObject({
+      differences: [],
+      incomplete: true,
+      warnings: [{ code: 'NotRefreshed', message: expect.stringContaining('permission denied') }],
+    });
+  expect(await server.sql('SELECT subname, subenabled FROM pg_subscription ORDER BY 1')).toBe('s|f\ns|f');
+  expect(await server.sql("SELECT datconnlimit FROM pg_database WHERE datname = 'stubborn2'")).toBe('7');
+  await withSource((source) => source.scratch(dump, scratchName('a test'), context));
   expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
 });
 

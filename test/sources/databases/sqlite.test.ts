@@ -79,7 +79,7 @@ async function dumpOf(file: string) {
   return { folder, file: copy, report: await source.dump(file, { folder, file: copy }, context) };
 }
 
-const target = { create: false, clean: false, globals: false };
+const target = { create: false, clean: false, globals: false, id: 'a restore' };
 
 test.each(['delete', 'wal'])('a database with everything in it comes back the same (journal mode %s)', async (mode) => {
   const file = fileIn('app.db');
@@ -174,7 +174,8 @@ test('a full disk is told as such; what only looks finds the same as a dump', as
   const mount = await mountTmpfs(path.join(context.folder, 'small-disk'), '4m');
   try {
     const to = path.join(mount.path, 'copy.db');
-    await expect(sourceOf([file]).dump(file, { folder: mount.path, file: to }, context)).rejects.toMatchObject({
+    const there = { ...context, tempDir: mount.path };
+    await expect(sourceOf([file]).dump(file, { folder: mount.path, file: to }, there)).rejects.toMatchObject({
       code: 'SpoolFull',
       retryable: true,
       message: expect.stringContaining(file),

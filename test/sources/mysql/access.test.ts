@@ -90,7 +90,7 @@ afterAll(async () => {
 
 const tcp = () => ({ host: '127.0.0.1', port: server.port });
 const root = { user: 'root', databases: ['shop'] };
-const target = { clean: false, create: true, globals: false };
+const target = { clean: false, create: true, globals: false, id: 'a restore' };
 
 test('a password of any characters reaches driver and tools, and neither arguments, environment nor messages', async () => {
   secretRegistry.add(password);

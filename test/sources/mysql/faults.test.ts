@@ -215,7 +215,11 @@ test('a full disk is told as such', async () => {
 test('a restore that breaks off fails, and so does one without a dump', async () => {
   await withSource(config(), async (source, context) => {
     const dump = await dumpOf(source, 'big', context);
-    const restoring = source.restore(dump, { database: 'torn', create: true, clean: false, globals: false }, context);
+    const restoring = source.restore(
+      dump,
+      { database: 'torn', create: true, clean: false, globals: false, id: 'a restore' },
+      context,
+    );
     const failed = expect(restoring).rejects.toMatchObject({ code: 'RestoreFailed' });
     const find = "SELECT id FROM information_schema.processlist WHERE db = 'torn' AND info LIKE 'INSERT%'";
     let id = '';
@@ -223,8 +227,13 @@ test('a restore that breaks off fails, and so does one without a dump', async ()
       id = server.sql(find).trim();
     server.sql(`KILL ${id.split('\n')[0]}`);
     await failed;
-    // What it left is no obstacle for another attempt.
-    const again = { database: 'torn', create: false, clean: false, globals: false };
+    // What it left is no obstacle for another attempt, and goes when there is none; nobody else's does.
+    const again = { database: 'torn', create: false, clean: false, globals: false, id: 'another' };
+    await source.dropUnfinished(again, context);
+    expect(server.sql('SHOW TABLES IN torn')).toContain('holdfast_unfinished_restore');
+    await source.dropUnfinished({ ...again, id: 'a restore' }, context);
+    expect(server.sql("SHOW DATABASES LIKE 'torn'")).toBe('');
+    server.sql('CREATE DATABASE torn; CREATE TABLE torn.holdfast_unfinished_restore AS SELECT 1 AS id, 0 AS made');
     expect(await source.restore(dump, again, context)).toMatchObject({ differences: [] });
     await expect(source.restore(dump, again, context)).rejects.toMatchObject({ code: 'TargetConflict' });
     rmSync(path.join(dump.folder, 'dump.sql'));

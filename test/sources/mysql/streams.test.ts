@@ -7,7 +7,7 @@ import { dumpArguments } from '../../../src/sources/mysql/dump.js';
 import { LineSplitter } from '../../../src/sources/mysql/line-splitter.js';
 import { optionFile } from '../../../src/sources/mysql/option-file.js';
 import { readDump } from '../../../src/sources/mysql/read-dump.js';
-import { inOwnDatabase, isTrigger, sequencesRenamed } from '../../../src/sources/mysql/rename.js';
+import { inOwnDatabase, isTrigger, sequencesRenamed, viewRenamed } from '../../../src/sources/mysql/rename.js';
 import { type RestoreStreamOptions, restoreStream } from '../../../src/sources/mysql/restore-stream.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'holdfast-mysql-'));
@@ -78,6 +78,15 @@ test('rows, views, position and end are read from the dump itself', async () => 
     sequences: new Set(),
     position: { file: 'binlog.000007', position: 158 },
   });
+  const uuid = (digit: number): string => `${digit}e11fa47-71ca-11e1-9e33-c80aa9429562`;
+  const ids = `/* SET @@GLOBAL.GTID_PURGED='+${uuid(3)}:1-5,\n${uuid(4)}:1-20227:30-31';*/\n`;
+  const withIds = mysqlDump.replace('-- CHANGE', `${ids}-- CHANGE`);
+  expect((await readDump(fileOf(withIds), signal)).position).toEqual({
+    file: 'binlog.000007',
+    position: 158,
+    gtid: `${uuid(3)}:1-5,${uuid(4)}:1-20227:30-31`,
+  });
+  expect(await restored(withIds)).toContain(ids);
   for (const cut of ['-- Dump completed\n', 'ump completed\n']) {
     expect((await readDump(fileOf(mysqlDump.replace(cut, '')), signal)).complete).toBe(false);
   }
@@ -167,6 +176,16 @@ test('other programs are no triggers; what can’t be understood is refused', ()
   expect(sequencesRenamed(line, renamed)).toContain('nextval(`x``y`.`n`), `b` int DEFAULT nextval(`other`.`n`)');
 });
 
+test('a view reads its own database under the new name, and nothing else of its text changes', () => {
+  const renamed = { from: 'shop', to: 'x`y' };
+  expect(
+    viewRenamed("select `shop`.`t`.`a` AS `b`,'`shop`.`t`' AS `s` from (`shop`.`t` join `o`.`shop` `p`)", renamed),
+  ).toBe("select `x``y`.`t`.`a` AS `b`,'`shop`.`t`' AS `s` from (`shop`.`t` join `o`.`shop` `p`)");
+  expect(viewRenamed("select 'it\\'s `shop`.`' AS `s` from `shop`.`t` join `shop`.`f`()", renamed)).toBe(
+    "select 'it\\'s `shop`.`' AS `s` from `x``y`.`t` join `x``y`.`f`()",
+  );
+});
+
 test('lines are the same however the stream is cut', () => {
   fc.assert(
     fc.property(fc.string(), fc.array(fc.nat(8), { minLength: 1 }), (noise, sizes) => {
@@ -190,11 +209,16 @@ test('lines are the same however the stream is cut', () => {
 });
 
 test('each family of tools gets the options it knows', () => {
-  const facts = { product: '', logPosition: true };
+  const facts = { product: '', logPosition: true, gtids: true };
   const args = (options: string[], flavour: 'mysql' | 'mariadb', version: number) =>
     dumpArguments('shop', { options: new Set(options) }, { ...facts, flavour, version }, new Set(['a b']));
   const mysql = ['set-gtid-purged', 'column-statistics', 'source-data', 'master-data'];
   expect(args(mysql, 'mysql', 8004)).toEqual(expect.arrayContaining(['--set-gtid-purged=OFF', '--source-data=2']));
+  const commented = [...mysql, 'set-gtid-purged=COMMENTED'];
+  expect(args(commented, 'mysql', 8004)).toContain('--set-gtid-purged=COMMENTED');
+  expect(args(commented, 'mysql', 8004)).not.toContain('--set-gtid-purged=OFF');
+  facts.gtids = false;
+  expect(args(commented, 'mysql', 8004)).toContain('--set-gtid-purged=OFF');
   expect(args(mysql, 'mysql', 8004)).not.toContain('--column-statistics=0');
   expect(args(mysql, 'mariadb', 10011)).toContain('--column-statistics=0');
   expect(args(['master-data'], 'mariadb', 10011)).toContain('--master-data=2');
