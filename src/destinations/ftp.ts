@@ -19,7 +19,8 @@ import { type TemporaryName, TemporaryNames } from './temporary.js';
 
 const localPiece = 256 * 1024;
 const cleanUpMs = 2000;
-const probeBytes = 256 * 1024;
+/** So few that a server has read them before it fails: what is left unread takes the connection, and the reply, along. */
+const probeBytes = 16 * 1024;
 /** A lock that does not go away for this long was left behind by a crash. */
 const staleLockMs = 60_000;
 /** Each takes a connection of its own. */
