@@ -18,7 +18,7 @@ import type { LastCheck } from './check-run.js';
 import { emptyDocument } from './document.js';
 import type { Host } from './host.js';
 import { stateKeyFile } from './key-file.js';
-import { claimRepository, establishKey, type Found, readOwner } from './key-setup.js';
+import { claimRepository, establishKey, type Found, newKeyFile, noteClaimed, readOwner } from './key-setup.js';
 import { type Begun, RunContext, runFolder } from './run-context.js';
 import { sealedDeletions, sealedKey } from './sealed-deletions.js';
 import { hasParents } from './snapshot.js';
@@ -167,6 +167,8 @@ async function decide(
   // Deriving its key takes as long as several answers of a distant server.
   const kept = stateKeyFile(host, jobName);
   if (kept) void host.unlock(kept, passphrase).catch(() => undefined);
+  const spare = kept || catalog.get('repository') ? undefined : newKeyFile(host, jobName, passphrase);
+  spare?.catch(() => undefined);
   const looks: Look[] = [];
   const failures = new Map<string, HoldfastError>();
   await Promise.all(
@@ -175,6 +177,7 @@ async function decide(
         const frozen = config.destinations[name];
         if (!frozen) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
         if ((catalog.get(`seen:${name}`) ?? '') === '') {
+          (await host.destination(name, frozen)).warm?.();
           await host.prepareDestination(name, frozen);
           if (frozen.type === 'local' && frozen.mountPoint === undefined && (await looksUnmounted(frozen.path))) {
             const message = `${name}: nothing seems to be mounted at or above ${frozen.path}; is it meant to be on this disk? \`mountPoint\` makes sure`;
@@ -192,7 +195,7 @@ async function decide(
   if (looks.length === 0 && (catalog.get('repository') ?? '') === '')
     throw [...failures.values()][0] ?? new Error('no destination');
 
-  const keyFile = await establishKey(host, jobName, looks, passphrase, signal);
+  const keyFile = await establishKey(host, jobName, looks, passphrase, signal, spare);
   const key = await host.unlock(keyFile, passphrase);
   if (catalog.get('repository') !== keyFile.repository) {
     catalog.clear();
@@ -205,6 +208,7 @@ async function decide(
       try {
         const claim = { takeOver: options.takeOver === true, key, found };
         warnings.push(...(await claimRepository(host, jobName, store, keyFile, claim, signal)));
+        noteClaimed(host, jobName, store);
         listed.set(store.name, await syncFrom(store, key, catalog, signal, keyFile.repository, false, await objects));
       } catch (error) {
         failures.set(store.name, asHoldfast(error));

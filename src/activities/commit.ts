@@ -79,7 +79,7 @@ export async function commitRun(
       context.host.log.debug({ err: error, destination: name }, 'not asked for missing packs');
     }
   }
-  const answer = await settle(
+  const settled = settle(
     context.catalog,
     store,
     key,
@@ -95,18 +95,24 @@ export async function commitRun(
     },
     signal,
     onProgress,
-    await listing,
+    listing,
   );
-  await bringBase(context, store, key, signal);
-  if (prepared.index) {
-    await putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), signal);
-    context.catalog.addPresence(
-      destination,
-      prepared.index.name,
-      fileSize(spoolFiles.object(context.folder, 'index')) ?? 0,
-    );
-  }
-  await putOnce(store, prepared.root.name, spoolFiles.object(context.folder, 'root'), signal);
+  const whole = settled.then(() => bringBase(context, store, key, signal));
+  // On a distant line they are sent meanwhile; they appear one after the other, and only when all that they need is there.
+  const indexed = prepared.index
+    ? putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), whole, signal).then(() =>
+        context.catalog.addPresence(
+          destination,
+          prepared.index?.name ?? '',
+          fileSize(spoolFiles.object(context.folder, 'index')) ?? 0,
+        ),
+      )
+    : whole;
+  const rooted = putOnce(store, prepared.root.name, spoolFiles.object(context.folder, 'root'), indexed, signal);
+  // Nothing about the space makes a snapshot that is there less so.
+  const spaceLow = settled.then(() => watchSpace(context, store, signal)).catch(() => []);
+  await allEnded([whole, indexed, rooted]);
+  const answer = await settled;
   context.catalog.addPresence(
     destination,
     prepared.root.name,
@@ -120,8 +126,7 @@ export async function commitRun(
     sha256: prepared.root.sha256,
     root,
   });
-  // The snapshot is there: nothing about the space makes it less so.
-  const warnings = await watchSpace(context, store, signal).catch(() => []);
+  const warnings = await spaceLow;
   return warnings.length === 0 ? answer : { ...answer, warnings };
 }
 
@@ -143,12 +148,19 @@ async function bringBase(
   context.catalog.addPresence(store.name, row.name, bytes.length);
 }
 
-async function putOnce(store: Store, name: string, file: string, signal: AbortSignal): Promise<void> {
+/** @param after what has to be there before it */
+async function putOnce(
+  store: Store,
+  name: string,
+  file: string,
+  after: Promise<unknown>,
+  signal: AbortSignal,
+): Promise<void> {
   const size = fileSize(file);
   if (size === undefined) throw new HoldfastError('SpoolLost', `${file} is gone from the spool`);
   const bytes = readFileSync(file);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, signal });
+  await store.destination.put(store.key(name), { bytes }, { sha256, retain: true, after, signal });
 }
 
 /** Brings every needed pack and index to `store`; believes only what was `listed` there just now. */
@@ -161,8 +173,9 @@ export async function settle(
   suppliers: Suppliers,
   signal: AbortSignal,
   onProgress: SendProgress,
-  listed: ReadonlyMap<string, number>,
+  listing: ReadonlyMap<string, number> | Promise<ReadonlyMap<string, number>>,
 ): Promise<CommitAnswer> {
+  const listed = await listing;
   catalog.setPresence(store.name, new Map([...listed].filter(([name]) => isData(name))));
   await refuseMarked(catalog, store, key, listed, new Set(packs), new Set(sealedDeletions(catalog)), signal);
   return supply(catalog, store, key, listed, packs, indexes, suppliers, signal, onProgress);

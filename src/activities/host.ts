@@ -31,6 +31,8 @@ export class Host {
   private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
   private readonly catalogs = new Map<string, Catalog>();
   private readonly filters = new Map<string, Promise<SharedArrayBuffer>>();
+  /** When a destination was last seen to hold a job's repository, by the process's clock. */
+  readonly claimed = new Map<string, number>();
   /** Destinations that refused their credentials last. */
   private readonly doubted = new Set<string>();
 

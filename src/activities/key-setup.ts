@@ -22,6 +22,8 @@ export interface Found {
   /** Undefined: there is no repository. */
   file: KeyFile | undefined;
   owner: Promise<Owner | undefined>;
+  /** What goes beside a key file that was made just now. */
+  beside?: Promise<void>;
 }
 
 const believedMs = 60_000;
@@ -35,9 +37,11 @@ const seenKey = (destination: string): string => `seen:${destination}`;
 export async function establishKey(
   host: Host,
   job: string,
-  looks: readonly { store: Store; found: Pick<Found, 'file'> }[],
+  looks: readonly { store: Store; found: Pick<Found, 'file' | 'beside'> & Partial<Found> }[],
   passphrase: string | undefined,
   signal: AbortSignal,
+  /** A key file for a new repository, made while the destinations were asked. */
+  spare?: Promise<KeyFile>,
 ): Promise<KeyFile> {
   const kept = stateKeyFile(host, job);
   if (kept) {
@@ -66,9 +70,14 @@ export async function establishKey(
       `no destination of job ${job} can be reached to make its repository`,
     );
   }
-  const file = await newKeyFile(host, job, passphrase);
+  const file = await (spare ?? newKeyFile(host, job, passphrase));
   keepKeyFile(host, job, file);
-  const made = await first.store.createKeyFile(file, signal);
+  const owned = (await first.found.owner?.catch(() => true)) !== undefined;
+  const making = first.store.createKeyFile(file, signal);
+  if (first.found.owner !== undefined && !owned)
+    first.found.beside = writeBeside(host, first.store, file, making, signal);
+  first.found.beside?.catch(() => undefined);
+  const made = await making;
   first.found.file = made;
   if (made.repository !== file.repository) {
     await host.unlock(made, passphrase);
@@ -77,8 +86,23 @@ export async function establishKey(
   return made;
 }
 
+/** On a distant line owner and notes are sent while the key file is made; they appear once it is there, and this job's. */
+async function writeBeside(
+  host: Host,
+  store: Store,
+  file: KeyFile,
+  making: Promise<KeyFile>,
+  signal: AbortSignal,
+): Promise<void> {
+  const after = making.then(({ repository }) => {
+    if (repository !== file.repository) throw new HoldfastError('ObjectExists', `${store.prefix} was made by another`);
+  });
+  after.catch(() => undefined);
+  await allEnded([writeOwner(host, store, signal, after), writeReadme(store, file, signal, after)]);
+}
+
 /** With a public key in the config, new repositories are for it, whatever else there is. */
-async function newKeyFile(host: Host, job: string, passphrase: string | undefined): Promise<KeyFile> {
+export async function newKeyFile(host: Host, job: string, passphrase: string | undefined): Promise<KeyFile> {
   const rsa = await host.publicKey(passphrase);
   if (rsa) return createRsaKeyFile(host.config.host, job, rsa);
   const { file, key } = await createKeyFile(host.config.host, job, passphrase);
@@ -150,13 +174,16 @@ export async function claimRepository(
   }
   const owner = await (found?.owner ?? readOwner(store, signal));
   refuseOwner(host, store, owner, options.takeOver);
-  const writing: Promise<void>[] = [];
-  if (owner?.state !== host.stateId()) writing.push(writeOwner(host, store, signal));
-  if (catalog.get(seenKey(store.name)) !== file.repository) {
-    const readme = { bytes: Buffer.from(repositoryReadme(file)) };
-    writing.push(store.destination.put(store.key(readmeName), readme, { signal }));
+  const written = await found?.beside?.then(
+    () => true,
+    () => false,
+  );
+  if (!written) {
+    const writing: Promise<void>[] = [];
+    if (owner?.state !== host.stateId()) writing.push(writeOwner(host, store, signal));
+    if (catalog.get(seenKey(store.name)) !== file.repository) writing.push(writeReadme(store, file, signal));
+    await allEnded(writing);
   }
-  await allEnded(writing);
   if (catalog.get(seenKey(store.name)) !== file.repository) catalog.set(seenKey(store.name), file.repository);
   const settled = await settleKeyFile(host, job, store, there, options.key, signal);
   return settled.warning ? [settled.warning] : [];
@@ -181,11 +208,18 @@ export async function requireRepository(context: RunContext, store: Store, signa
  */
 export async function requireRepositoryLately(context: RunContext, store: Store, signal: AbortSignal): Promise<void> {
   const now = performance.now();
-  const seen = store.destination.type === 'local' ? undefined : context.required.get(store.name);
+  const seen = store.destination.type === 'local' ? undefined : context.host.claimed.get(claimOf(context, store));
   if (seen !== undefined && now - seen < believedMs) return;
   await requireRepository(context, store, signal);
-  context.required.set(store.name, now);
+  context.host.claimed.set(claimOf(context, store), now);
 }
+
+/** Remembers that the destination was just seen to hold the job's repository. */
+export function noteClaimed(host: Host, job: string, store: Store): void {
+  host.claimed.set(claimOf({ begun: { job } }, store), performance.now());
+}
+
+const claimOf = ({ begun }: { begun: { job: string } }, store: Store): string => `${begun.job} ${store.name}`;
 
 /** Lets a destination that lost its repository be filled again. */
 export function adoptDestination(host: Host, job: string, destination: string): void {
@@ -212,7 +246,13 @@ function refuseOwner(host: Host, store: Store, owner: Owner | undefined, takeOve
   );
 }
 
-async function writeOwner(host: Host, store: Store, signal: AbortSignal): Promise<void> {
+async function writeOwner(host: Host, store: Store, signal: AbortSignal, after?: Promise<unknown>): Promise<void> {
   const own = { state: host.stateId(), host: host.config.host, since: new Date().toISOString() };
-  await store.destination.put(store.key(ownerName), { bytes: Buffer.from(`${JSON.stringify(own)}\n`) }, { signal });
+  const bytes = Buffer.from(`${JSON.stringify(own)}\n`);
+  await store.destination.put(store.key(ownerName), { bytes }, { signal, ...(after && { after }) });
+}
+
+async function writeReadme(store: Store, file: KeyFile, signal: AbortSignal, after?: Promise<unknown>): Promise<void> {
+  const bytes = Buffer.from(repositoryReadme(file));
+  await store.destination.put(store.key(readmeName), { bytes }, { signal, ...(after && { after }) });
 }

@@ -84,8 +84,6 @@ export class RunContext {
   readonly job: JobConfig;
   /** Lanes that are read while the walk still goes on. */
   ahead = new ReadAhead();
-  /** When a destination was last seen to hold the job's repository, by the process's clock. */
-  readonly required = new Map<string, number>();
 
   constructor(
     readonly host: Host,

@@ -25,6 +25,11 @@ export interface PutOptions {
   onProgress?: (bytes: number) => void;
   /** Asked before each piece is sent; see `withBandwidth`. */
   limiter?: Limiter;
+  /**
+   * The object appears only once this has resolved; what can be sent before, may be. When it rejects, nothing is stored and
+   * the put rejects with the same.
+   */
+  after?: Promise<unknown>;
 }
 
 /**

@@ -70,6 +70,7 @@ export class DropboxDestination implements Destination {
 
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
+    await options.after;
     const { signal } = options;
     await this.attempts.run(`storing ${key}`, signal, async () => {
       const opened = await openBody(body);

@@ -21,11 +21,12 @@ export interface FtpConnection {
   usedAt: number;
 }
 
-/** Connects, checks the certificate, then logs in. */
+/** Connects, checks the certificate, then logs in. What `known` has of the server is not asked again: each question is a round trip. */
 export async function connect(
   label: string,
   config: FtpDestinationConfig,
   signal?: AbortSignal,
+  known?: Pick<FtpConnection, 'features' | 'root'>,
 ): Promise<FtpConnection> {
   const { Client: FtpClient } = await import('basic-ftp');
   signal?.throwIfAborted();
@@ -46,10 +47,10 @@ export async function connect(
   try {
     await secure(label, config, client);
     await client.login(config.user, config.password ?? '');
-    const features = new Map([...(await client.features())].map(([name, value]) => [name.toUpperCase(), value]));
+    const features = known?.features ?? (await featuresOf(client));
     await settle(client, features);
-    const root = config.path.startsWith('/') ? config.path : posix.join(await client.pwd(), config.path);
-    return { client, features, root: posix.normalize(root).replace(/(.)\/$/, '$1'), usedAt: performance.now() };
+    const root = known?.root ?? (await rootOf(client, config));
+    return { client, features, root, usedAt: performance.now() };
   } catch (error) {
     client.close();
     signal?.throwIfAborted();
@@ -58,6 +59,15 @@ export async function connect(
     clearTimeout(timer);
     signal?.removeEventListener('abort', stop);
   }
+}
+
+async function featuresOf(client: Client): Promise<ReadonlyMap<string, string>> {
+  return new Map([...(await client.features())].map(([name, value]) => [name.toUpperCase(), value]));
+}
+
+async function rootOf(client: Client, { path }: FtpDestinationConfig): Promise<string> {
+  const root = path.startsWith('/') ? path : posix.join(await client.pwd(), path);
+  return posix.normalize(root).replace(/(.)\/$/, '$1');
 }
 
 /** What the library's `useDefaultSettings` does, without asking twice: each question is a round trip. */

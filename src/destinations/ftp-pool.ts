@@ -15,6 +15,8 @@ export class FtpPool {
   private count = 0;
   private most: number;
   private closed = false;
+  /** What the first connection was told holds for the others. */
+  private known: Pick<FtpConnection, 'features' | 'root'> | undefined;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -92,7 +94,8 @@ export class FtpPool {
   private async open(signal?: AbortSignal): Promise<FtpConnection | undefined> {
     this.count += 1;
     try {
-      const connection = await connect(this.label, this.config, signal);
+      const connection = await connect(this.label, this.config, signal, this.known);
+      this.known ??= { features: connection.features, root: connection.root };
       this.all.add(connection);
       return connection;
     } catch (error) {
@@ -108,7 +111,10 @@ export class FtpPool {
     connection.client.close();
     if (!this.all.delete(connection)) return;
     this.count -= 1;
-    if (this.count === 0) this.most = this.config.connections;
+    if (this.count === 0) {
+      this.most = this.config.connections;
+      this.known = undefined;
+    }
     this.waiting.shift()?.();
   }
 

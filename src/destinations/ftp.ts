@@ -15,11 +15,12 @@ import { digestOf, download, nothing, serverDigest, upload } from './ftp-transfe
 import { checkKey, temporaryPrefix } from './keys.js';
 import { type FolderContent, walkFolders } from './remote-walk.js';
 import { collect, emptyStream, guarded, tooLarge } from './streams.js';
-import { TemporaryNames } from './temporary.js';
+import { type TemporaryName, TemporaryNames } from './temporary.js';
 
 const localPiece = 256 * 1024;
 const cleanUpMs = 2000;
-const probeBytes = 256 * 1024;
+/** So few that a server has read them before it fails: what is left unread takes the connection, and the reply, along. */
+const probeBytes = 16 * 1024;
 /** A lock that does not go away for this long was left behind by a crash. */
 const staleLockMs = 60_000;
 /** Each takes a connection of its own. */
@@ -69,11 +70,12 @@ export class FtpDestination implements Destination {
 
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
+    // It may fail long before it is waited for.
+    options.after?.catch(() => {});
     const action = `storing ${key}`;
     const opened = await this.guard(action, options.signal, () => openBody(body));
     try {
-      const work = (): Promise<void> =>
-        this.run(action, options.signal, (connection) => this.store(connection, key, opened, options));
+      const work = (): Promise<void> => this.store(action, key, opened, options);
       await (options.exclusive ? this.inTurn(key, work) : work());
     } finally {
       await opened.close();
@@ -201,32 +203,76 @@ export class FtpDestination implements Destination {
     return `${key} at destination "${this.name}"`;
   }
 
-  private async store(connection: FtpConnection, key: string, body: OpenBody, options: PutOptions): Promise<void> {
-    const folder = posix.dirname(key);
-    await this.ensureFolder(connection, folder);
+  /** Sends the object under a temporary name, then gives it its own. Between the two, while it waits for `after`, no connection is held. */
+  private async store(action: string, key: string, body: OpenBody, options: PutOptions): Promise<void> {
+    const { signal, after } = options;
     const temporary = this.temporaries.take(key, body.size, options.sha256);
-    const path = posix.join(connection.root, folder, temporary.name);
-    let left: 'file' | 'nothing' | 'start' = 'file';
+    const step = (work: (connection: FtpConnection, path: string) => Promise<void>): Promise<void> =>
+      this.run(action, signal, (connection) => this.step(connection, key, temporary, work, signal));
+    const send = (connection: FtpConnection, path: string): Promise<void> =>
+      this.arrive(connection, key, path, temporary.resumable, body, options);
+    const name = (connection: FtpConnection, path: string): Promise<void> =>
+      options.exclusive
+        ? this.publishNew(connection, key, path, body, signal)
+        : publish(connection, path, pathOf(connection, key));
     try {
-      const { start, hash } = temporary.resumable
-        ? await this.resumeAt(connection, path, body, options)
-        : { start: 0, hash: createHash('sha256') };
-      await this.send(connection, key, path, folder, body, start, hash, options);
-      await this.verify(connection, key, path, body, hash, options);
-      if (options.exclusive) await this.publishNew(connection, key, path, body, options.signal);
-      else await publish(connection, path, pathOf(connection, key));
-      left = 'nothing';
-    } catch (raw) {
-      // Before the temporary file goes, which may be what fills the disk.
-      const error = await this.reasonFor(raw, posix.dirname(path), options.signal);
-      // What did arrive is where the next attempt goes on.
-      const { code } = this.translate('', error, options.signal);
-      if (temporary.resumable && code === 'DestinationUnreachable' && !options.signal?.aborted) left = 'start';
-      throw error;
+      if (after === undefined) {
+        await step(async (connection, path) => {
+          await send(connection, path);
+          await name(connection, path);
+        });
+        return;
+      }
+      await step(send);
+      await after.catch(async (error: unknown) => {
+        await this.run('cleaning up', signal, (connection) =>
+          remove(connection, temporaryPath(connection, key, temporary)),
+        ).catch(() => {});
+        throw error;
+      });
+      await step(name);
     } finally {
       temporary.release();
-      if (left === 'file') await this.cleanUp(connection, path);
     }
+  }
+
+  /** One step of storing an object. When it fails, the temporary file goes, or stays for the next attempt to go on with. */
+  private async step(
+    connection: FtpConnection,
+    key: string,
+    temporary: TemporaryName,
+    work: (connection: FtpConnection, path: string) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const path = temporaryPath(connection, key, temporary);
+    try {
+      await work(connection, path);
+    } catch (raw) {
+      // Before the temporary file goes, which may be what fills the disk.
+      const error = await this.reasonFor(raw, posix.dirname(path), signal);
+      // What did arrive is where the next attempt goes on.
+      const { code } = this.translate('', error, signal);
+      const goesOn = temporary.resumable && code === 'DestinationUnreachable' && !signal?.aborted;
+      if (!goesOn) await this.cleanUp(connection, path);
+      throw error;
+    }
+  }
+
+  private async arrive(
+    connection: FtpConnection,
+    key: string,
+    path: string,
+    resumable: boolean,
+    body: OpenBody,
+    options: PutOptions,
+  ): Promise<void> {
+    const folder = posix.dirname(key);
+    await this.ensureFolder(connection, folder);
+    const { start, hash } = resumable
+      ? await this.resumeAt(connection, path, body, options)
+      : { start: 0, hash: createHash('sha256') };
+    await this.send(connection, key, path, folder, body, start, hash, options);
+    await this.verify(connection, key, path, body, hash, options);
   }
 
   /** How much of an earlier upload of the same object is there: all of it is read back and compared, else it goes. */
@@ -511,6 +557,10 @@ export class FtpDestination implements Destination {
 
 function pathOf(connection: FtpConnection, key: string): string {
   return posix.join(connection.root, key);
+}
+
+function temporaryPath(connection: FtpConnection, key: string, { name }: TemporaryName): string {
+  return posix.join(connection.root, posix.dirname(key), name);
 }
 
 /** Undefined where there is no file of this name. */

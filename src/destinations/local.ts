@@ -71,6 +71,7 @@ export class LocalDestination implements Destination {
 
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
+    await options.after;
     await this.run(`storing ${key}`, options.signal, async () => {
       await this.checkDevice();
       try {

@@ -94,13 +94,14 @@ export class S3Destination implements Destination {
 
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
+    await options.after;
     const { signal, exclusive } = options;
     await this.run(`storing ${key}`, signal, async () => {
       const opened = await openBody(body);
       try {
         if (exclusive && (await this.isThere(key, signal))) throw this.objectExists(key);
-        await this.uploadAsUnderstood(key, opened, options);
-        await this.verify(key, opened, options);
+        const proven = await this.uploadAsUnderstood(key, opened, options);
+        if (!proven || exclusive) await this.verify(key, opened, options);
       } finally {
         await opened.close();
       }
@@ -331,8 +332,8 @@ export class S3Destination implements Destination {
     };
   }
 
-  /** Leaves out what the service turns out not to know. */
-  private async uploadAsUnderstood(key: string, body: OpenBody, options: PutOptions): Promise<void> {
+  /** Leaves out what the service turns out not to know. True when the service has named the checksum of what it stored. */
+  private async uploadAsUnderstood(key: string, body: OpenBody, options: PutOptions): Promise<boolean> {
     for (;;) {
       try {
         return await this.upload(key, body, options, options.exclusive === true && this.conditional);
@@ -343,20 +344,21 @@ export class S3Destination implements Destination {
     }
   }
 
-  private async upload(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
-    if (body.size <= singleLimit) await this.uploadWhole(key, body, options, onlyNew);
-    else await this.uploadParts(key, body, options, onlyNew);
+  private async upload(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<boolean> {
+    if (body.size <= singleLimit) return await this.uploadWhole(key, body, options, onlyNew);
+    await this.uploadParts(key, body, options, onlyNew);
+    return false;
   }
 
-  private async uploadWhole(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<void> {
+  private async uploadWhole(key: string, body: OpenBody, options: PutOptions, onlyNew: boolean): Promise<boolean> {
     const { signal, limiter, onProgress } = options;
     const digest =
       options.sha256 === undefined ? await sha256Of(body, 0, body.size, signal) : Buffer.from(options.sha256, 'hex');
     const progress = onceEach(onProgress);
-    await this.repeat(`storing ${key}`, signal, async (attempt) => {
+    return await this.repeat(`storing ${key}`, signal, async (attempt) => {
       const section: Section = { key, body, start: 0, end: body.size, digest, limiter, signal, onProgress: progress() };
       try {
-        await sendSection(section, async (stream, abortSignal) => {
+        return await sendSection(section, async (stream, abortSignal) => {
           const command = new PutObjectCommand({
             ...this.at(key),
             ...this.stored(options.retain),
@@ -366,11 +368,13 @@ export class S3Destination implements Destination {
             ...(onlyNew && { IfNoneMatch: '*' }),
           });
           command.middlewareStack.add(signContent(digest), { step: 'build', name: 'holdfastSignContent' });
-          await this.client.send(command, { abortSignal });
+          const { ChecksumSHA256 } = await this.client.send(command, { abortSignal });
+          return ChecksumSHA256 === digest.toString('base64');
         });
       } catch (error) {
         this.noticeChecksums(error);
         await this.settleCondition(key, body, error, onlyNew, attempt, signal);
+        return false;
       }
     });
   }

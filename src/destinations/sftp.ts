@@ -67,6 +67,8 @@ export class SftpDestination implements Destination {
 
   async put(key: string, body: Body, options: PutOptions = {}): Promise<void> {
     checkKey(key);
+    // It may fail long before it is waited for.
+    options.after?.catch(() => {});
     const opened = await this.guard(`storing ${key}`, options.signal, () => openBody(body));
     try {
       const weight = opened.size <= lightBytes ? 'light' : 'heavy';
@@ -231,13 +233,22 @@ export class SftpDestination implements Destination {
     const { signal, sha256 } = options;
     const target = this.pathOf(key);
     const folder = posix.dirname(target);
-    await this.makeFolder(connection, folder);
+    // Servers work off requests in their order: the folder is there by the time that a file is opened in it.
+    const made = this.makeFolder(connection, folder);
+    made.catch(() => {});
     const temporary = this.temporaries.take(key, body.size, sha256);
     const path = posix.join(folder, temporary.name);
-    const folderHandle = new FolderHandle(connection, folder);
+    let folderHandle = new FolderHandle(connection, folder);
     let left: 'file' | 'nothing' | 'start' = 'file';
     try {
-      const { handle, start, hash } = await this.openTemporary(connection, path, temporary.resumable, body, options);
+      const openIt = () => this.openTemporary(connection, path, temporary.resumable, body, options);
+      const { handle, start, hash } = await openIt().catch(async (error: unknown) => {
+        if (statusOf(error) !== sftpStatus.noSuchFile) throw error;
+        await made;
+        folderHandle.close();
+        folderHandle = new FolderHandle(connection, folder);
+        return await openIt();
+      });
       try {
         const written = await writeFrom(connection, handle, body, start, hash, options);
         if (sha256 !== undefined && hash.digest('hex') !== sha256) throw digestMismatch(key);
@@ -250,14 +261,16 @@ export class SftpDestination implements Destination {
         close(connection, handle).catch(() => {});
         throw error;
       }
+      await made;
+      await options.after;
       signal?.throwIfAborted();
       if (options.exclusive) {
         await this.publishNew(connection, key, path, target);
+        await Promise.all([folderHandle.sync(), remove(connection, path).catch(() => {})]);
       } else {
-        await this.publish(connection, path, target);
-        left = 'nothing';
+        await this.publish(connection, path, target, folderHandle);
       }
-      await folderHandle.sync();
+      left = 'nothing';
     } catch (raw) {
       // Before the temporary file goes, which may be what fills the disk.
       const error = await this.diagnosed(connection, `storing ${key}`, raw);
@@ -316,9 +329,12 @@ export class SftpDestination implements Destination {
     }
   }
 
-  private async publish(connection: SftpConnection, path: string, target: string): Promise<void> {
+  /** Gives the finished file its name, durably. */
+  private async publish(connection: SftpConnection, path: string, target: string, folder: FolderHandle): Promise<void> {
     if (connection.offers('posix-rename@openssh.com')) {
-      await connection.call((sftp, answer) => sftp.ext_openssh_rename(path, target, answer));
+      const renamed = connection.call((sftp, answer) => sftp.ext_openssh_rename(path, target, answer));
+      // Sent right behind it, it syncs what the rename did.
+      await Promise.all([renamed, folder.sync()]);
       return;
     }
     // Version 3's rename refuses to replace. Content that replaces other content is a record that can be written again.
@@ -327,6 +343,7 @@ export class SftpDestination implements Destination {
       await remove(connection, target);
       await rename(connection, path, target);
     });
+    await folder.sync();
   }
 
   /** Gives the finished file its name unless that is taken: link() is atomic about that. */
@@ -379,9 +396,15 @@ export class SftpDestination implements Destination {
     const known = this.folders.get(path);
     if (known !== undefined) return known;
     const made = (async () => {
-      const above = posix.dirname(path);
-      await this.makeFolder(connection, above);
-      await this.makeOne(connection, path);
+      const above = this.makeFolder(connection, posix.dirname(path));
+      // Asked for at once, behind the one above.
+      const early = this.makeOne(connection, path);
+      early.catch(() => {});
+      await above;
+      await early.catch(async (error: unknown) => {
+        if (statusOf(error) !== sftpStatus.noSuchFile) throw error;
+        await this.makeOne(connection, path);
+      });
     })();
     this.folders.set(path, made);
     made.catch(() => this.folders.delete(path));

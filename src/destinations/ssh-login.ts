@@ -69,6 +69,7 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
       finish(prompts.map(() => password)),
     );
   }
+  let stop: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
       client
@@ -76,7 +77,8 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
         .once('error', reject)
         // Between the greeting and the login ssh2 takes a closed connection for no error.
         .once('close', () => reject(new Error('the server closed the connection')));
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      stop = () => reject(signal?.reason);
+      signal?.addEventListener('abort', stop, { once: true });
       try {
         client.connect(config);
       } catch (error) {
@@ -89,6 +91,8 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
     client.destroy();
     if (check.refusal !== undefined) throw check.refusal;
     throw isAuthentication(error) ? refused(label, server, error) : error;
+  } finally {
+    if (stop !== undefined) signal?.removeEventListener('abort', stop);
   }
 }
 

@@ -381,6 +381,30 @@ export function conformance(title: string, setUp: () => Promise<Subject>): void 
       expect(await subject.leftovers()).toBe(0);
     });
 
+    it('shows an object only after what has to be there first, and not without it', async () => {
+      const order: string[] = [];
+      let bring: () => void = () => {};
+      const first = new Promise<void>((resolve) => {
+        bring = resolve;
+      });
+      const puts = ['after/new', 'after/only-new'].map((key) =>
+        destination
+          .put(key, { bytes: Buffer.from(key) }, { after: first, exclusive: key.endsWith('only-new') })
+          .then(() => order.push(key)),
+      );
+      for (const key of ['after/new', 'after/only-new']) expect(await destination.stat(key)).toBeUndefined();
+      order.push('first');
+      bring();
+      await Promise.all(puts);
+      expect(order[0]).toBe('first');
+      for (const key of ['after/new', 'after/only-new']) expect((await destination.stat(key))?.size).toBe(key.length);
+      const error = new HoldfastError('SpoolLost', 'what should have come first');
+      const never = destination.put('after/never', { bytes: randomBytes(MiB) }, { after: Promise.reject(error) });
+      expect(await failure(never)).toBe(error);
+      expect(await destination.stat('after/never')).toBeUndefined();
+      expect(await subject.leftovers()).toBe(0);
+    });
+
     it('tells a lost file from a failing destination', async () => {
       expect((await failure(destination.put('lost/object', { file: join(spool, 'not-there') }))).code).toBe(
         'SpoolLost',

@@ -1,6 +1,6 @@
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { appendFile, mkdir, open as openFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -382,6 +382,13 @@ describe('an SSH destination', () => {
     const before = proxy.connections;
     await Promise.all(Array.from({ length: 8 }, (_, n) => destination.put(`many/${n}`, { bytes: randomBytes(MiB) })));
     expect(proxy.connections - before).toBe(2);
+  });
+
+  it('leaves nothing behind at the signal of whoever let it log in', async () => {
+    const { signal } = new AbortController();
+    const destination = await open();
+    await destination.put('signal/object', { bytes: randomBytes(MiB) }, { signal });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { TestHost } from '../support/cli.js';
 import { DropboxServer } from '../support/dropbox-server.js';
@@ -57,14 +57,17 @@ async function logIn(
   return { stdout, stderr };
 }
 
+const logInToDrive = () => logIn(['gdrive', '--paste'], async (page) => page.headers.get('location') ?? '');
+const logInToBox = () => logIn(['box'], async (page) => / (code-\w+)/.exec(await page.text())?.[1] ?? '');
+
 it('logs in, backs up to three places and restores from each', async () => {
   const before = await host.run(['destinations', 'test', 'drive']);
   expect(before.code).toBe(1);
   expect(before.stdout).toContain('holdfast login drive');
 
-  const google = await logIn(['gdrive', '--paste'], async (page) => page.headers.get('location') ?? '');
+  const google = await logInToDrive();
   expect(JSON.parse(google.stdout)).toEqual({ destination: 'drive', type: 'gdrive', account: 'ann@example.com' });
-  const dropbox = await logIn(['box'], async (page) => / (code-\w+)/.exec(await page.text())?.[1] ?? '');
+  const dropbox = await logInToBox();
   expect(JSON.parse(dropbox.stdout)).toMatchObject({ destination: 'box', account: 'ann@example.com' });
   for (const name of ['drive', 'box']) {
     const token = JSON.parse(readFileSync(join(host.state, 'tokens', `${name}.json`), 'utf8')) as { account: string };
@@ -98,4 +101,31 @@ it('logs in, backs up to three places and restores from each', async () => {
   const log = host.logTail(1e6);
   for (const secret of [drive.oauth.clientSecret, ...drive.oauth.loggedIn, ...box.oauth.loggedIn])
     expect(log).not.toContain(secret);
+});
+
+it('waits in sight when logins are worth nothing any more, and goes on by itself after new ones', async () => {
+  drive.oauth.revokeLogins();
+  box.oauth.revokeLogins();
+  await writeFile(join(host.source, 'later.bin'), randomBytes(1 << 20));
+  await host.up();
+  const run = await host.startRun('home');
+  await vi.waitFor(
+    async () => {
+      const { stdout } = await host.run(['runs', 'show', run]);
+      expect(stdout).toMatch(/1 of 3 stored; .*drive retrying until \d\d:\d\d: token expired/);
+      expect(stdout).toMatch(/box retrying until \d\d:\d\d: token expired/);
+    },
+    { timeout: 60_000, interval: 300 },
+  );
+  expect(host.document(run)?.warnings.filter(({ code }) => code === 'AuthExpired')).toHaveLength(2);
+  const google = await logInToDrive();
+  expect(JSON.parse(google.stdout)).toMatchObject({ destination: 'drive' });
+  await logInToBox();
+  const document = await host.finished(run);
+  expect(document.status).toBe('succeeded');
+  const target = host.path('restored-later');
+  await host.json(['restore', 'home', '--to', target, '--from', 'box']);
+  expect(await readFile(join(target, host.source, 'later.bin'))).toEqual(
+    await readFile(join(host.source, 'later.bin')),
+  );
 });
