@@ -102,7 +102,8 @@ function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   // How many files were there before each of them, the first one's is not known.
   const shares = known.map((one, at) => (one.mode === 'full' ? 0 : replacedShare(one, known[at + 1])));
   const before = known.map(compressedTo).filter((value) => value !== undefined);
-  if (after === undefined || before.length === 0 || share * run.files < 10 || run.mode === 'full') return [];
+  const replaced = share * (run.files - dumpFiles(run));
+  if (after === undefined || before.length === 0 || replaced < 10 || run.mode === 'full') return [];
   const usualShare = expected(shares, 0.5);
   const usual = expected(before, 0.15);
   const high = Math.min(0.95, Math.max(usual.high, usual.median + 0.15));
@@ -123,12 +124,20 @@ function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   ];
 }
 
-/** Share of the files that are not what they were: changed, or there in place of ones that are gone. What was only added is not. */
+/**
+ * Share of the files that are not what they were: changed, or there in place of ones that are gone. What was only added is not, and
+ * dumps, which are new each time, do not count.
+ */
 function replacedShare(run: RunFigures, before: RunFigures | undefined): number {
-  if (run.files === 0) return 0;
+  const dumps = dumpFiles(run);
+  const files = run.files - dumps;
+  if (files <= 0) return 0;
   const gone = before === undefined ? 0 : Math.max(0, before.files + run.newFiles - run.files);
-  return (run.changedFiles + Math.min(run.newFiles, gone)) / run.files;
+  return (Math.max(0, run.changedFiles - dumps) + Math.min(run.newFiles, gone)) / files;
 }
+
+const dumpFiles = ({ sources }: RunFigures): number =>
+  sources.reduce((sum, { type, files }) => sum + (type === 'files' ? 0 : files), 0);
 
 /** A run that took much longer than usual. */
 function slow(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
