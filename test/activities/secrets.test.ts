@@ -361,7 +361,12 @@ test('the run went as planned: one destination stored, the others missed, notifi
     ...['cloud', 'broken', 'vault', 'keyed', 'old', 'drive', 'box'].map((name) => `${name} missed`),
   ]);
   expect(said.histories.length).toBeGreaterThanOrEqual(2);
-  const unsent = document.warnings.filter(({ code }) => code === 'NotifyFailed').map(({ message }) => message);
+  // They are told side by side.
+  const place = (message: string): number => unheard.indexOf(message.split(' ')[1] ?? '');
+  const unsent = document.warnings
+    .filter(({ code }) => code === 'NotifyFailed')
+    .map(({ message }) => message)
+    .sort((a, b) => place(a) - place(b));
   expect(unsent).toEqual([
     expect.stringMatching(/^notifier mail .*refused the login.*wrong: backup \*\*\*/),
     expect.stringMatching(/^notifier bot .*answered 404: unknown: .*\*\*\*/),
