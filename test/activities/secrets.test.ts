@@ -301,7 +301,12 @@ beforeAll(async () => {
       const log = (): string => readFileSync(at('state', 'logs', 'holdfast.log'), 'utf8');
       const asked = (): boolean =>
         databases.every((job) => new RegExp(`"job":"${job}".*listDatabases failed`).test(log()));
-      while (!missed() || !asked() || !(await tried())) await new Promise((resolve) => setTimeout(resolve, 100));
+      const noted = async (): Promise<boolean> => {
+        const { warnings } = (await documentSoFar(run)) as RunDocument;
+        return warnings.filter(({ code }) => code === 'NotifyFailed').length >= unheard.length;
+      };
+      while (!missed() || !asked() || !(await tried()) || !(await noted()))
+        await new Promise((resolve) => setTimeout(resolve, 100));
       clearInterval(beats);
       document = (await documentSoFar(run)) as RunDocument;
       for await (const execution of client.workflow.list()) {
