@@ -107,7 +107,7 @@ test('a drill restores, compares, asks and clears up; what is wrong fails it by 
       { sql: 'SELECT sum(total) FROM orders', expect: 41 },
       { sql: 'SELECT a FROM nowhere', expect: '' },
       { command: 'echo it is broken; echo really >&2; exit 3' },
-      { command: `sleep 300 & echo $! > ${host.path('pid')}; wait`, timeout: '1s' },
+      { command: `sleep 300 & echo $! > ${host.path('pid')}; wait`, timeout: '5s' },
     ],
   });
   const bad = await host.json<DrillReport>(['drill', 'site', '--sample', '1%'], [1]);
@@ -116,11 +116,11 @@ test('a drill restores, compares, asks and clears up; what is wrong fails it by 
     { status: 'failed', expected: '41', found: '42' },
     { status: 'failed', output: expect.stringContaining('nowhere') },
     { status: 'failed', exitCode: 3, output: 'it is broken\nreally' },
-    { status: 'failed', exitCode: null, output: expect.stringContaining('did not end within 1 s') },
+    { status: 'failed', exitCode: null, output: expect.stringContaining('did not end within 5 s') },
   ]);
   expect(bad.problems.map(({ message }) => message).join('\n')).toContain('it is broken');
   const sleeper = readFileSync(host.path('pid'), 'utf8').trim();
-  await expect.poll(() => isAlive(sleeper)).toBe(false);
+  await expect.poll(() => isAlive(sleeper), { timeout: 30_000, interval: 50 }).toBe(false);
   expect(left()).toEqual([]);
 
   const largest = objects('packs').sort((a, b) => statSync(b).size - statSync(a).size)[0] ?? '';
