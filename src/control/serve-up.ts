@@ -33,6 +33,8 @@ export async function serveUp(session: Session, log: Logger): Promise<UpServer> 
     server.listen(path);
     await once(server, 'listening');
     chmodSync(path, 0o600);
+    // Nothing that befalls the socket may end `up`.
+    server.on('error', (error) => log.warn({ err: error }, 'commands connect to Temporal themselves'));
   } catch (error) {
     log.debug({ err: error }, 'commands connect to Temporal themselves');
   }

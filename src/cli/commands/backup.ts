@@ -71,7 +71,9 @@ async function byUp(
   const request = { jobs, options: optionsOf(options), ...(intervalMs === undefined ? {} : { intervalMs }) };
   const asked = await askUp(loaded, request);
   if (asked === undefined) return false;
+  interrupt.signal.addEventListener('abort', asked.close, { once: true });
   try {
+    if (interrupt.signal.aborted) asked.close();
     if (options.detach) detach(context, asked.started, true);
     else await follow(context, asked.started, interrupt, display, ({ run }) => asked.follow(run));
   } catch (error) {
@@ -135,7 +137,7 @@ async function follow(
   };
   let documents: RunDocument[];
   try {
-    documents = await Promise.race([Promise.all(started.map(end)), interrupted(interrupt.signal)]);
+    documents = await Promise.all(started.map(end));
   } catch (error) {
     display.clear();
     if (!interrupt.signal.aborted) throw error;
@@ -145,15 +147,6 @@ async function follow(
   display.clear();
   context.result(documents.length === 1 ? documents[0] : documents, () => documents.map(runText).join('\n\n'));
   for (const { status } of documents) context.exit(exitCodeOfRun(status));
-}
-
-/** Rejects when the user does not want to wait any longer. */
-function interrupted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const stop = (): void => reject(new HoldfastError('Cancelled', 'interrupted'));
-    if (signal.aborted) stop();
-    signal.addEventListener('abort', stop, { once: true });
-  });
 }
 
 function leave(context: Context, started: StartedRun[]): void {
