@@ -157,7 +157,7 @@ async function targetOf({ file, overwrite }: ExportInput, output: Writable | und
 interface Published {
   document: ExportDocument;
   /** The file's, which its name does not change. */
-  inode: string;
+  inode: string | undefined;
 }
 
 const inodeOf = (file: string): string | undefined => {
@@ -166,15 +166,8 @@ const inodeOf = (file: string): string | undefined => {
 };
 
 function notePublished(record: string, file: string, document: ExportDocument): void {
-  writeDurable(
-    record,
-    Buffer.from(
-      JSON.stringify({ document, inode: inodeOf(partialOf(file)) } satisfies {
-        document: ExportDocument;
-        inode: string | undefined;
-      }),
-    ),
-  );
+  const published: Published = { document, inode: inodeOf(partialOf(file)) };
+  writeDurable(record, Buffer.from(JSON.stringify(published)));
 }
 
 /** What an attempt that was killed before it could say so has published. */

@@ -207,19 +207,19 @@ export async function requireRepository(context: RunContext, store: Store, signa
  * a disk may have gone. What is written elsewhere meanwhile is not relied on: the commit looks again.
  */
 export async function requireRepositoryLately(context: RunContext, store: Store, signal: AbortSignal): Promise<void> {
-  const now = performance.now();
-  const seen = store.destination.type === 'local' ? undefined : context.host.claimed.get(claimOf(context, store));
-  if (seen !== undefined && now - seen < believedMs) return;
+  const seen =
+    store.destination.type === 'local' ? undefined : context.host.claimed.get(claimOf(context.begun.job, store));
+  if (seen !== undefined && performance.now() - seen < believedMs) return;
   await requireRepository(context, store, signal);
-  context.host.claimed.set(claimOf(context, store), now);
+  noteClaimed(context.host, context.begun.job, store);
 }
 
 /** Remembers that the destination was just seen to hold the job's repository. */
 export function noteClaimed(host: Host, job: string, store: Store): void {
-  host.claimed.set(claimOf({ begun: { job } }, store), performance.now());
+  host.claimed.set(claimOf(job, store), performance.now());
 }
 
-const claimOf = ({ begun }: { begun: { job: string } }, store: Store): string => `${begun.job} ${store.name}`;
+const claimOf = (job: string, store: Store): string => `${job} ${store.name}`;
 
 /** Lets a destination that lost its repository be filled again. */
 export function adoptDestination(host: Host, job: string, destination: string): void {

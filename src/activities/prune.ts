@@ -73,7 +73,7 @@ export async function pruneDestination(
   const removal = new Removal(store, signal);
   const isHere = new Set(here.map(({ id }) => id));
   const damaged = new Set([...damagedAt(catalog, destination)].filter((id) => isHere.has(id)));
-  const choice = await chooseLeaving(context, removal, here, damaged, now);
+  const chosen = await chooseLeaving(context, removal, here, damaged, now);
 
   const records: DeletionRecord[] = [];
   for (const [name, size] of listed) {
@@ -82,7 +82,7 @@ export async function pruneDestination(
   const open = records.filter((record) => record.done === undefined);
   const due = open.filter((record) => now.getTime() - Date.parse(record.time) >= graceMs);
   const tidyKey = tidiedKey(destination);
-  const untidy = options.thorough === true || choice.leaving.length > 0 || catalog.get(tidyKey) !== '1';
+  const untidy = options.thorough === true || chosen.length > 0 || catalog.get(tidyKey) !== '1';
   // Uploads that a crash left behind; those that are younger may be gone on with.
   await removal.sweep();
   if ((!untidy && due.length === 0) || !(await removal.isAllowed()))
@@ -102,7 +102,7 @@ export async function pruneDestination(
   const lost = new Set<string>();
   /** What stays, and what that needs. Of snapshots found damaged now, the rules choose others in their place. */
   const needs = async (): Promise<{ live: Liveness; leaving: SnapshotRow[]; blind: Blind }> => {
-    for (let { leaving } = choice; ; ) {
+    for (let leaving = chosen; ; ) {
       const roots = here.filter((row) => !leaving.includes(row)).map(({ root }) => root);
       const blind = blindnessOf(context, store, key, listed, roots);
       const live = await findLive(catalog, reader, roots, {
@@ -114,7 +114,7 @@ export async function pruneDestination(
       const found = [...live.damaged].filter((id) => !damaged.has(id));
       if (found.length === 0) return { live, leaving, blind };
       for (const id of found) damaged.add(id);
-      ({ leaving } = await chooseLeaving(context, removal, here, damaged, now));
+      leaving = await chooseLeaving(context, removal, here, damaged, now);
     }
   };
   let { live, leaving, blind } = await needs();
@@ -171,12 +171,12 @@ async function chooseLeaving(
   here: readonly SnapshotRow[],
   damaged: ReadonlySet<string>,
   now: Date,
-): Promise<{ leaving: SnapshotRow[] }> {
+): Promise<SnapshotRow[]> {
   const verdicts = retentionVerdicts(context.catalog, context.job, here, now.getTime(), damaged);
   const goes = new Set(verdicts.filter((verdict) => verdict.reasons.length === 0).map((verdict) => verdict.id));
   // What is locked cannot go yet, so neither can what it needs.
   for (const row of here) if (goes.has(row.id) && (await removal.isLocked(row.name))) goes.delete(row.id);
-  return { leaving: here.filter((row) => goes.has(row.id)) };
+  return here.filter((row) => goes.has(row.id));
 }
 
 /** What a root needs that cannot be read is not known: nothing may go. */

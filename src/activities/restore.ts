@@ -5,8 +5,7 @@ import { isBelow } from '../platform/paths.js';
 import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
 import type { RestoreDocument, RestoreHeartbeat, RestoreInput, RestorePhase } from '../workflows/restore-types.js';
 import { oneAtATime } from './alone.js';
-import { withPrivateContext } from './private-context.js';
-import { databaseStep, type Filling, noteOwner, unfinishedFilling } from './restore-database.js';
+import { databaseStep, noteOwner, unfinishedFilling } from './restore-database.js';
 import {
   cleanUp,
   finishStep,
@@ -18,6 +17,7 @@ import {
   type RestoreStep,
 } from './restore-run.js';
 import { TaskGroup } from './threads/pool.js';
+import { dropFilling } from './unfinished-databases.js';
 
 /** What the restore activities need of the host they run on. */
 export interface RestoreDeps {
@@ -48,7 +48,6 @@ export interface RestoreRef {
 /** From this attempt on, destinations that do not answer count as not having a pack. */
 const lastPatientAttempt = 6;
 const beatMs = 500;
-const dropMs = 60_000;
 
 /** A restore's activities on this host. Each is thin: check the caller, call the engine, heartbeat. */
 export function createRestoreActivities(deps: RestoreDeps) {
@@ -117,7 +116,13 @@ export function createRestoreActivities(deps: RestoreDeps) {
       const filling = unfinishedFilling(scratch);
       cleanUp(scratch);
       if (filling !== undefined)
-        await dropFilling(filling, ref, deps).catch((error: unknown) => {
+        await dropFilling({
+          state: deps.state,
+          log: deps.log,
+          open: () => deps.openDatabase(ref.input),
+          into: filling.into,
+          run: ref.run,
+        }).catch((error: unknown) => {
           deps.log(`what the restore into ${filling.into} left is not dropped yet`, { err: error, run: ref.run });
           // For a later sweep.
           noteOwner({ scratch, ...ref }, filling);
@@ -126,19 +131,6 @@ export function createRestoreActivities(deps: RestoreDeps) {
         rmSync(ref.input.target, { recursive: true, force: true });
     },
   };
-}
-
-/** What a restore that failed or was cancelled has made at the server. */
-async function dropFilling({ into }: Filling, { input, run }: RestoreRef, deps: RestoreDeps): Promise<void> {
-  const rest = { signal: AbortSignal.timeout(dropMs), log: deps.log };
-  await withPrivateContext(deps.state, rest, async (context) => {
-    const source = await deps.openDatabase(input);
-    try {
-      await source.dropUnfinished({ database: into, id: run }, context);
-    } finally {
-      await source.close();
-    }
-  });
 }
 
 export type RestoreActivities = ReturnType<typeof createRestoreActivities>;

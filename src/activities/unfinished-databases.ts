@@ -1,4 +1,5 @@
 import { resolveSecret } from '../config/secrets.js';
+import type { DatabaseContext, DatabaseSource } from '../sources/database.js';
 import type { Host } from './host.js';
 import { withPrivateContext } from './private-context.js';
 import { type Filling, openTarget } from './restore-database.js';
@@ -23,16 +24,31 @@ export async function dropUnfinished(host: Host, run: string, filling: Filling):
     return;
   }
   const url = elsewhere?.url === undefined ? undefined : await resolveSecret(elsewhere.url, '--target-url');
-  const rest = {
-    signal: AbortSignal.timeout(dropMs),
-    log: (message: string, details?: Record<string, unknown>) => host.log.info({ ...about, ...details }, message),
-  };
-  await withPrivateContext(host.state, rest, async (context) => {
-    const opened = await openTarget(host, { job, source }, url);
+  await dropFilling({
+    state: host.state,
+    log: (message, details) => host.log.info({ ...about, ...details }, message),
+    open: () => openTarget(host, { job, source }, url),
+    into,
+    run,
+  });
+}
+
+/** Drops what the restore `run` has made of the database `into` at the server that `open` opens. */
+export async function dropFilling(what: {
+  /** The state folder. */
+  state: string;
+  log: DatabaseContext['log'];
+  open(): Promise<DatabaseSource>;
+  into: string;
+  run: string;
+}): Promise<void> {
+  const rest = { signal: AbortSignal.timeout(dropMs), log: what.log };
+  await withPrivateContext(what.state, rest, async (context) => {
+    const source = await what.open();
     try {
-      await opened.dropUnfinished({ database: into, id: run }, context);
+      await source.dropUnfinished({ database: what.into, id: what.run }, context);
     } finally {
-      await opened.close();
+      await source.close();
     }
   });
 }

@@ -159,7 +159,7 @@ class Lane {
       this.result.read += got;
       this.meter.add('read', got);
       const xattrs = listXattrs(fd);
-      const id = direct ? this.chunkInPlace(content) : this.chunk(content);
+      const id = this.chunk(content, direct);
       const rest = xattrs.length > 0 ? `,"xattrs":${JSON.stringify(xattrPairs(xattrs))}` : '';
       return `${draft.slice(0, -1)}${rest},"chunks":["${id}"]}`;
     } catch (error) {
@@ -299,28 +299,20 @@ class Lane {
     return got;
   }
 
-  private chunk(content: Buffer): string {
+  /** @param inPlace it lies in the pack's `space` already. */
+  private chunk(content: Buffer, inPlace = false): string {
     const id = chunkId(content);
     if (this.seen.has(id) || this.scope.has(id)) return id;
-    if (this.needsFlush(content.length)) this.flush();
-    this.pack.add(id, content);
-    this.count(id, content.length);
-    return id;
-  }
-
-  /** The same for what lies in the pack's `space`. */
-  private chunkInPlace(content: Buffer): string {
-    const id = chunkId(content);
-    if (this.seen.has(id) || this.scope.has(id)) return id;
-    this.pack.addSpace(id, content.length);
-    this.count(id, content.length);
-    return id;
-  }
-
-  private count(id: string, length: number): void {
+    if (inPlace) {
+      this.pack.addSpace(id, content.length);
+    } else {
+      if (this.needsFlush(content.length)) this.flush();
+      this.pack.add(id, content);
+    }
     this.seen.add(id);
-    this.result.fresh += length;
-    this.meter.add('new', length);
+    this.result.fresh += content.length;
+    this.meter.add('new', content.length);
+    return id;
   }
 
   /** Whether a new chunk of this length goes into the next pack. */
