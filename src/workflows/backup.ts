@@ -49,6 +49,8 @@ const scheduledKey = defineSearchAttributeKey('TemporalScheduledById', 'KEYWORD'
 
 /** Batches between which the pipeline keeps every core and the network busy; and groups on their way to one destination. */
 const inFlight = 3;
+/** Of small groups, as the first ones are, more are sent at once: as long as there are fewer packs on their way. */
+const packsInFlight = 6;
 /** What is on its way when a run continues as new may take so long to get there; then it is sent again. */
 const drainMs = 10_000;
 const batchesPerExecution = 100;
@@ -110,6 +112,7 @@ class BackupRun {
   private snapshot: string | undefined;
   /** Each destination has a queue of its own. Off in runs that began when a batch waited for all of them. */
   private readonly queues = patched('destination-queues');
+  private readonly packsInFlight = patched('small-groups') ? packsInFlight : 0;
   private sending = new CancellationScope();
   private readonly sends = new Set<Promise<void>>();
   /** Starting no more groups: the run is about to continue as new. */
@@ -408,7 +411,7 @@ class BackupRun {
       return;
     }
     for (const target of this.targets) {
-      target.queue.add(group);
+      target.queue.add(group, sealed.packs);
       this.pump(target);
     }
   }
@@ -416,7 +419,8 @@ class BackupRun {
   /** Keeps a destination busy with what waits for it, whatever the others do. */
   private pump(target: Target): void {
     const { queue } = target;
-    while (!this.draining && !this.isHeld() && target.sendFailure === undefined && queue.sending.size < inFlight) {
+    const hasRoom = (): boolean => queue.sending.size < inFlight || queue.load < this.packsInFlight;
+    while (!this.draining && !this.isHeld() && target.sendFailure === undefined && hasRoom()) {
       const group = queue.take();
       if (group === undefined) return;
       const send: Promise<void> = this.sending

@@ -1,6 +1,10 @@
+const atOnce = 4;
+
 /** Groups of packs, by number of their batch or `manifest`, that wait to be sent to one destination, in order. */
 export class SendQueue {
   private waiting: string[] = [];
+  /** How many packs a group has, where that is known. */
+  private readonly packs = new Map<string, number>();
   /** Groups that are being sent. */
   readonly sending = new Set<string>();
 
@@ -12,8 +16,14 @@ export class SendQueue {
     return this.waiting.length === 0 && this.sending.size === 0;
   }
 
-  add(group: string): void {
+  /** Packs that are being sent at once, about: each group sends up to four. */
+  get load(): number {
+    return [...this.sending].reduce((sum, group) => sum + Math.min(atOnce, this.packs.get(group) ?? atOnce), 0);
+  }
+
+  add(group: string, packs?: number): void {
     this.waiting.push(group);
+    if (packs !== undefined) this.packs.set(group, packs);
   }
 
   /** The next group, which then counts as being sent; undefined when none waits. */
@@ -25,6 +35,7 @@ export class SendQueue {
 
   done(group: string): void {
     this.sending.delete(group);
+    this.packs.delete(group);
   }
 
   /** What is left to be sent, also what is being sent, as ranges of batches. The manifest is never carried over. */

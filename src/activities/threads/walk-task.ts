@@ -59,9 +59,9 @@ export interface WalkResult {
   identical: boolean;
 }
 
-/** Two packs' worth. */
-const firstBatchBytes = 64 * 1024 * 1024;
-const smallBatches = 4;
+/** A pack's worth. */
+const firstBatchBytes = 32 * 1024 * 1024;
+const smallBatches = 8;
 
 /** Plans lanes and batches: files in directory order, large ones in stretches. */
 class Planner {
