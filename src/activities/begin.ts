@@ -176,15 +176,21 @@ async function decide(
       try {
         const frozen = config.destinations[name];
         if (!frozen) throw new HoldfastError('ConfigInvalid', `there is no destination ${name}`);
+        const destination = await host.destination(name, frozen);
+        const store = new Store(destination, config.host, jobName);
+        let early: Promise<Look> | undefined;
         if ((catalog.get(`seen:${name}`) ?? '') === '') {
-          (await host.destination(name, frozen)).warm?.();
+          destination.warm?.();
+          // Asked at once, as its folder is there as a rule.
+          early = wholeLook(store, signal);
+          early.catch(() => undefined);
           await host.prepareDestination(name, frozen);
           if (frozen.type === 'local' && frozen.mountPoint === undefined && (await looksUnmounted(frozen.path))) {
             const message = `${name}: nothing seems to be mounted at or above ${frozen.path}; is it meant to be on this disk? \`mountPoint\` makes sure`;
             warnings.push({ code: 'NotMounted', message });
           }
         }
-        looks.push(await look(new Store(await host.destination(name, frozen), config.host, jobName), signal));
+        looks.push((await early?.catch(() => undefined)) ?? (await look(store, signal)));
       } catch (error) {
         failures.set(name, asHoldfast(error));
       }
@@ -388,6 +394,12 @@ async function look(store: Store, signal: AbortSignal): Promise<Look> {
   const owner = readOwner(store, signal);
   for (const asked of [objects, owner]) asked.catch(() => undefined);
   return { store, found: { file: await store.keyFile(signal), owner }, objects };
+}
+
+async function wholeLook(store: Store, signal: AbortSignal): Promise<Look> {
+  const looked = await look(store, signal);
+  await Promise.all([looked.objects, looked.found.owner]);
+  return looked;
 }
 
 /** Packs that a cancelled or failed run of this generation left at a destination join this run's index. */

@@ -23,7 +23,7 @@ import { listObjects, readDeletion } from '../repository/sync.js';
 import type { Warning } from '../workflows/types.js';
 import { allEnded } from './all-ended.js';
 import { fileSize } from './files.js';
-import { requireRepository } from './key-setup.js';
+import { requireRepository, wasClaimedLately } from './key-setup.js';
 import { prepareObjects } from './manifest.js';
 import type { RunContext } from './run-context.js';
 import { sealedDeletions } from './sealed-deletions.js';
@@ -68,7 +68,10 @@ export async function commitRun(
   const key = await context.key();
   const listing = listObjects(store, signal);
   listing.catch(() => undefined);
-  await requireRepository(context, store, signal);
+  const required = requireRepository(context, store, signal);
+  required.catch(() => undefined);
+  // On a distant line what comes last is sent meanwhile, unless there may be nothing that it belongs to.
+  if (!wasClaimedLately(context, store)) await required;
   const others: Store[] = [];
   for (const name of context.job.destinations) {
     if (name === destination) continue;
@@ -79,26 +82,28 @@ export async function commitRun(
       context.host.log.debug({ err: error, destination: name }, 'not asked for missing packs');
     }
   }
-  const settled = settle(
-    context.catalog,
-    store,
-    key,
-    prepared.needs,
-    prepared.indexes.filter((id) => indexName(id) !== prepared.index?.name),
-    {
-      spoolFile: (pack) => {
-        const name = spoolFiles.pack(context.folder, pack);
-        return fileSize(name) === undefined ? undefined : name;
+  const settled = required.then(() =>
+    settle(
+      context.catalog,
+      store,
+      key,
+      prepared.needs,
+      prepared.indexes.filter((id) => indexName(id) !== prepared.index?.name),
+      {
+        spoolFile: (pack) => {
+          const name = spoolFiles.pack(context.folder, pack);
+          return fileSize(name) === undefined ? undefined : name;
+        },
+        others,
+        scratch: context.folder,
       },
-      others,
-      scratch: context.folder,
-    },
-    signal,
-    onProgress,
-    listing,
+      signal,
+      onProgress,
+      listing,
+    ),
   );
   const whole = settled.then(() => bringBase(context, store, key, signal));
-  // On a distant line they are sent meanwhile; they appear one after the other, and only when all that they need is there.
+  // They appear one after the other, and only when all that they need is there.
   const indexed = prepared.index
     ? putOnce(store, prepared.index.name, spoolFiles.object(context.folder, 'index'), whole, signal).then(() =>
         context.catalog.addPresence(

@@ -207,11 +207,16 @@ export async function requireRepository(context: RunContext, store: Store, signa
  * a disk may have gone. What is written elsewhere meanwhile is not relied on: the commit looks again.
  */
 export async function requireRepositoryLately(context: RunContext, store: Store, signal: AbortSignal): Promise<void> {
-  const seen =
-    store.destination.type === 'local' ? undefined : context.host.claimed.get(claimOf(context.begun.job, store));
-  if (seen !== undefined && performance.now() - seen < believedMs) return;
+  if (wasClaimedLately(context, store)) return;
   await requireRepository(context, store, signal);
   noteClaimed(context.host, context.begun.job, store);
+}
+
+/** Whether the destination, which is no folder here, was seen a moment ago to hold the job's repository. */
+export function wasClaimedLately(context: RunContext, store: Store): boolean {
+  if (store.destination.type === 'local') return false;
+  const seen = context.host.claimed.get(claimOf(context.begun.job, store));
+  return seen !== undefined && performance.now() - seen < believedMs;
 }
 
 /** Remembers that the destination was just seen to hold the job's repository. */

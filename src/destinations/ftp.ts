@@ -21,6 +21,7 @@ const localPiece = 256 * 1024;
 const cleanUpMs = 2000;
 /** So few that a server has read them before it fails: what is left unread takes the connection, and the reply, along. */
 const probeBytes = 16 * 1024;
+const probeMs = 10_000;
 /** A lock that does not go away for this long was left behind by a crash. */
 const staleLockMs = 60_000;
 /** Each takes a connection of its own. */
@@ -430,12 +431,15 @@ export class FtpDestination implements Destination {
         return replyOf(later) === undefined ? error : later;
       }
     };
+    // Where the line is dead, too, nobody is to wait for that.
+    const patience = AbortSignal.timeout(probeMs);
+    const patient = signal === undefined ? patience : AbortSignal.any([signal, patience]);
     try {
-      return await this.pool.use(probe, signal);
+      return await this.pool.use(probe, patient);
     } catch {
       return error;
     } finally {
-      await this.pool.use((connection) => remove(connection, path), signal).catch(() => {});
+      await this.pool.use((connection) => remove(connection, path), patient).catch(() => {});
     }
   }
 
@@ -487,7 +491,7 @@ export class FtpDestination implements Destination {
           if (!listable || !isAbsent(error)) throw error;
           return [];
         });
-        this.folders.set(folder.replace(/\/$/, ''), Promise.resolve());
+        if (folder !== '') this.folders.set(folder.replace(/\/$/, ''), Promise.resolve());
         return {
           files: found
             .filter((info) => info.isFile && wanted(info.name))
@@ -500,7 +504,8 @@ export class FtpDestination implements Destination {
           folders: found.filter((info) => info.isDirectory).map(({ name }) => `${folder}${name}/`),
         };
       });
-    return walkFolders(prefix, read, foldersAtOnce);
+    const known = [...this.folders.keys()].map((folder) => `${folder}/`);
+    return walkFolders(prefix, read, foldersAtOnce, known);
   }
 
   private async sizeOf(connection: FtpConnection, key: string): Promise<number> {

@@ -37,6 +37,8 @@ const closeAfterMs = 60_000;
 export class SftpConnection {
   /** Operations that use it now; the pool shares it among several. */
   load = 0;
+  /** Those of them that fill it. */
+  heavy = 0;
   private lost: ConnectionLost | undefined;
   private heardAt = performance.now();
   private usedAt = performance.now();

@@ -74,24 +74,27 @@ export async function listFolder(
   }
   const found: { name: string; info: RemoteStats }[] = [];
   let ended = false;
-  const readOn = async (): Promise<void> => {
-    while (!ended) {
-      signal?.throwIfAborted();
-      try {
-        const entries = await connection.call<{ filename: string; attrs: object }[]>((sftp, answer) =>
-          sftp.readdir(handle, answer),
-        );
-        for (const { filename, attrs } of entries) found.push({ name: filename, info: statsOf(attrs) });
-      } catch (error) {
-        ended = true;
-        if (statusOf(error) !== sftpStatus.eof) throw error;
-      }
+  const ask = async (): Promise<void> => {
+    signal?.throwIfAborted();
+    try {
+      const entries = await connection.call<{ filename: string; attrs: object }[]>((sftp, answer) =>
+        sftp.readdir(handle, answer),
+      );
+      for (const { filename, attrs } of entries) found.push({ name: filename, info: statsOf(attrs) });
+    } catch (error) {
+      ended = true;
+      if (statusOf(error) !== sftpStatus.eof) throw error;
     }
   };
+  const askOn = async (): Promise<void> => {
+    while (!ended) await ask();
+  };
   try {
-    // The first answer alone ends most folders.
-    const results = await Promise.allSettled(Array.from({ length: listsInFlight }, readOn));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    // Of most folders the second answer is the end, and is on its way: asking on at the first would take a round trip more.
+    for (const work of [ask, askOn]) {
+      const results = await Promise.allSettled(Array.from({ length: listsInFlight }, work));
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
+    }
     return found;
   } finally {
     connection.call((sftp, answer) => sftp.close(handle, answer)).catch(() => {});

@@ -11,6 +11,9 @@ const longestLoginMs = 30_000;
 /** Whether a piece of work fills a connection, or is a few requests that may go beside others: a login takes ten round trips. */
 export type Weight = 'heavy' | 'light';
 
+/** So many pieces of light work share a connection before they take another. */
+const mostLight = 64;
+
 /** The connections to one server: opened when they are needed, shared when there are enough of them. */
 export class SftpPool {
   private readonly open = new Set<SftpConnection>();
@@ -34,29 +37,40 @@ export class SftpPool {
     try {
       return await work(connection);
     } finally {
-      connection.load -= 1;
+      this.give(connection, weight);
     }
   }
 
-  /** Like `use`, for users that outlive a call: the caller takes 1 from `load` when done. */
+  /** Like `use`, for users that outlive a call: they `give` it back. */
   async take(signal?: AbortSignal, weight: Weight = 'heavy'): Promise<SftpConnection> {
+    const heavy = weight === 'heavy' ? 1 : 0;
     for (;;) {
       signal?.throwIfAborted();
       const usable = [...this.open].filter(({ closed }) => !closed).sort((a, b) => a.load - b.load);
-      const [best] = usable;
+      // Light work that comes together stays together: one server process works it off in its order.
+      const shared =
+        weight === 'light' ? usable.findLast(({ load, heavy }) => heavy === 0 && load < mostLight) : undefined;
+      const best = shared ?? usable[0];
       const most = weight === 'light' ? 1 : this.config.connections;
-      if (best !== undefined && (best.load === 0 || usable.length + this.opening.size >= most)) {
+      if (best !== undefined && (best === shared || best.load === 0 || usable.length + this.opening.size >= most)) {
         best.load += 1;
+        best.heavy += heavy;
         return best;
       }
       if (usable.length + this.opening.size < most) {
         const connection = await this.connect(signal);
         connection.load += 1;
+        connection.heavy += heavy;
         return connection;
       }
       // All of them are being opened by others.
       await Promise.race(this.opening).catch(() => {});
     }
+  }
+
+  give(connection: SftpConnection, weight: Weight = 'heavy'): void {
+    connection.load -= 1;
+    if (weight === 'heavy') connection.heavy -= 1;
   }
 
   /** Opens all connections there may be, in the background; whoever needs one meets what goes wrong. */

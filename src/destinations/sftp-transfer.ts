@@ -89,6 +89,20 @@ export async function writeFrom(
   };
 }
 
+/** What the server gives at once of the bytes [position, position + length): none where the file ends before. */
+export async function readSome(
+  connection: SftpConnection,
+  handle: Buffer,
+  position: number,
+  length: number,
+): Promise<Buffer> {
+  const block = Buffer.allocUnsafe(length);
+  const got = await connection.call<number>((sftp, answer) =>
+    sftp.read(handle, block, 0, length, position, (error, bytes) => answer(error, bytes)),
+  );
+  return block.subarray(0, got);
+}
+
 /** Exactly the bytes [position, position + length), or fewer where the file ends before. */
 export async function readBlock(
   connection: SftpConnection,

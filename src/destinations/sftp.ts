@@ -13,7 +13,7 @@ import { type SftpConnection, sftpStatus, statusOf } from './sftp-connection.js'
 import { sftpError } from './sftp-errors.js';
 import { FolderHandle, fstat, isFolder, listFolder, lstat, type RemoteStats, remove, spaceOf } from './sftp-files.js';
 import { SftpPool, type Weight } from './sftp-pool.js';
-import { matchingStart, readBlock, readRange, requestBytes, writeFrom } from './sftp-transfer.js';
+import { matchingStart, readRange, readSome, requestBytes, writeFrom } from './sftp-transfer.js';
 import { collect, emptyStream, guarded, tooLarge } from './streams.js';
 import { TemporaryNames } from './temporary.js';
 
@@ -98,7 +98,7 @@ export class SftpDestination implements Destination {
       const connection = await this.pool.take(signal);
       const release = (handle?: Buffer): void => {
         if (handle !== undefined) close(connection, handle).catch(() => {});
-        connection.load -= 1;
+        this.pool.give(connection);
       };
       const { handle, info } = await this.openObject(connection, key).catch((error: unknown) => {
         release();
@@ -210,18 +210,21 @@ export class SftpDestination implements Destination {
     return `${key} at destination "${this.name}"`;
   }
 
-  /** @param withStart asks for the first bytes, too, in the same round trip as for the size */
+  /** @param withStart asks for the first bytes, too, in the same round trip as for the size, and for the root in that of the file */
   private async openObject(
     connection: SftpConnection,
     key: string,
     withStart = false,
   ): Promise<{ handle: Buffer; info: RemoteStats; start?: Buffer }> {
-    const handle = await open(connection, this.pathOf(key), 0x01).catch(async (error) => {
+    const opening = open(connection, this.pathOf(key), 0x01);
+    const root = withStart ? isFolder(connection, this.root) : undefined;
+    root?.catch(() => {});
+    const handle = await opening.catch(async (error) => {
       if (statusOf(error) !== sftpStatus.noSuchFile) throw error;
-      await this.checkRoot(connection);
+      await this.checkRoot(connection, root);
       throw this.objectMissing(key);
     });
-    const reading = withStart ? readBlock(connection, handle, 0, requestBytes) : undefined;
+    const reading = withStart ? readSome(connection, handle, 0, requestBytes) : undefined;
     reading?.catch(() => {});
     const info = await fstat(connection, handle);
     if (info.kind === 'file') return { handle, info, ...(reading && { start: await reading }) };
@@ -413,12 +416,13 @@ export class SftpDestination implements Destination {
 
   private async makeOne(connection: SftpConnection, path: string): Promise<void> {
     const above = new FolderHandle(connection, posix.dirname(path));
-    try {
-      await connection.call((sftp, answer) => sftp.mkdir(path, { mode: 0o700 }, answer));
-    } catch (error) {
-      // Version 3 has no status for "it exists already".
-      if (statusOf(error) !== sftpStatus.failure || !(await isFolder(connection, path))) throw error;
-    }
+    const made = connection.call((sftp, answer) => sftp.mkdir(path, { mode: 0o700 }, answer));
+    // Asked right behind it: version 3 has no status for "it exists already".
+    const there = isFolder(connection, path);
+    there.catch(() => {});
+    await made.catch(async (error: unknown) => {
+      if (statusOf(error) !== sftpStatus.failure || !(await there)) throw error;
+    });
     await above.sync();
     above.close();
   }
@@ -429,14 +433,18 @@ export class SftpDestination implements Destination {
     wanted: (name: string) => boolean,
   ): AsyncGenerator<Entry> {
     const action = `listing ${prefix === '' ? 'everything' : prefix}`;
+    const top = prefix.slice(0, prefix.lastIndexOf('/') + 1);
     const read = (folder: string, ended: AbortSignal): Promise<FolderContent<Entry>> =>
       this.run(action, AbortSignal.any(signal === undefined ? [ended] : [signal, ended]), async (connection) => {
         const path = posix.join(this.root, folder).replace(/(.)\/$/, '$1');
-        const found = await listFolder(connection, path, signal);
+        const listing = listFolder(connection, path, signal);
+        const root = folder === top ? isFolder(connection, this.root) : undefined;
+        root?.catch(() => {});
+        const found = await listing;
         if (found === undefined) this.folders.delete(path);
-        else this.folders.set(path, Promise.resolve());
+        else if (path !== this.root) this.folders.set(path, Promise.resolve());
         if (found === undefined) {
-          await this.checkRoot(connection);
+          await this.checkRoot(connection, root);
           return { files: [], folders: [] };
         }
         return {
@@ -446,11 +454,13 @@ export class SftpDestination implements Destination {
           folders: found.filter(({ info }) => info.kind === 'folder').map(({ name }) => `${folder}${name}/`),
         };
       });
-    return walkFolders(prefix, read, foldersAtOnce);
+    const known = [...this.folders.keys()].map((path) => `${posix.relative(this.root, path)}/`);
+    return walkFolders(prefix, read, foldersAtOnce, known);
   }
 
-  private async checkRoot(connection: SftpConnection): Promise<void> {
-    if (!(await isFolder(connection, this.root))) throw this.missing(`${this.root} is not there`);
+  /** @param asked whether it is there, when that was asked before */
+  private async checkRoot(connection: SftpConnection, asked = isFolder(connection, this.root)): Promise<void> {
+    if (!(await asked)) throw this.missing(`${this.root} is not there`);
   }
 
   private async rejectAbsent(connection: SftpConnection, error: unknown): Promise<never> {

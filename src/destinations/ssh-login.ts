@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Client, ConnectConfig } from 'ssh2';
+import type { AuthenticationType, Client, ConnectConfig } from 'ssh2';
 import { HoldfastError } from '../errors.js';
 import type { SshServerConfig } from './config.js';
 import { type HostKeyCheck, hostKeyCheck, hostKeyTypes } from './ssh-host-key.js';
@@ -59,6 +59,7 @@ async function attempt(options: LoginOptions, check: HostKeyCheck): Promise<Clie
     hostVerifier: (key: Buffer) => check.accept(key),
     algorithms: { serverHostKey: check.algorithms },
     ...credentials(label, server),
+    authHandler: ways(server),
     ...(through !== undefined && { sock: await through() }),
   };
   if (server.password !== undefined) {
@@ -114,6 +115,18 @@ function credentials(
     ...(passphrase !== undefined && { passphrase }),
     ...(socket && { agent: socket }),
   };
+}
+
+/** What to log in with, in this order: the library would ask first whether it may come in without, which takes a round trip. */
+function ways({ password, privateKey, agent }: SshServerConfig): AuthenticationType[] {
+  const asksAgent = agent ?? (password === undefined && privateKey === undefined);
+  return [
+    ...(password === undefined ? [] : (['password'] as const)),
+    ...(privateKey === undefined ? [] : (['publickey'] as const)),
+    ...(asksAgent === false ? [] : (['agent'] as const)),
+    ...(password === undefined ? [] : (['keyboard-interactive'] as const)),
+    'none',
+  ];
 }
 
 function isAuthentication(error: unknown): boolean {
