@@ -48,7 +48,7 @@ export class Holdfast implements Contender {
       stdio: ['ignore', fd, fd],
       env: environment(),
     });
-    for (let n = 0; !/https?:\/\/\S+/.test(readFileSync(log, 'utf8')); n++) {
+    for (let n = 0; !/Web UI +http/.test(readFileSync(log, 'utf8')); n++) {
       if (this.#up.exitCode !== null || n > 3000)
         throw new Error(`holdfast up did not start:\n${readFileSync(log, 'utf8')}`);
       await wait(100);

@@ -4,7 +4,7 @@ import { failureRisk, modelOf } from '../../src/foresight/risk.js';
 import { wentWrong } from '../../src/foresight/risk-features.js';
 import type { RiskModel } from '../../src/foresight/risk-model.js';
 import { readLanl, readRecord } from './record.js';
-import { type Forecast, scores, tenths } from './scores.js';
+import { type Forecast, groups, scores } from './scores.js';
 import { simulate } from './simulate.js';
 
 /**
@@ -63,7 +63,7 @@ function report(title: string, found: Found): void {
   const wrong = last.filter((one) => one.wrong).length;
   console.log(`\n${title}: ${last.length} forecasts, ${percent(wrong / last.length)} of the runs went wrong\n`);
   console.log(
-    `| method | alarms | precision | recall | precision of ${alarms} | recall of ${alarms} | AUC | Brier score | log loss | calibration error |\n|---|---|---|---|---|---|---|---|---|---|`,
+    `| method | alarms | precision | recall | precision of ${alarms} | recall of ${alarms} | AUC | Brier score | log loss | calibration error | of a perfect one | reliability |\n|---|---|---|---|---|---|---|---|---|---|---|---|`,
   );
   for (const method of methods) {
     const score = scores(found[method], alarms);
@@ -78,11 +78,13 @@ function report(title: string, found: Found): void {
       score.brier.toFixed(4),
       score.logLoss.toFixed(3),
       percent(score.calibration),
+      percent(score.chance),
+      score.reliability.toFixed(5),
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }
   console.log('\nCalibration of the regression: foretold, and what came of it');
-  for (const { from, count, foretold, came } of tenths(found['logistic regression'])) {
+  for (const { from, count, foretold, came } of groups(found['logistic regression'])) {
     console.log(
       `  ${percent(from)} and more: ${count} forecasts, ${percent(foretold)} foretold, ${percent(came)} came`,
     );
@@ -105,15 +107,17 @@ function main(): void {
   } else if (values.lanl !== undefined) {
     report('Los Alamos, daily', foretell(readLanl(values.lanl), Number(values.every ?? 10)));
   } else {
-    for (const seed of values.seeds.split(',').map(Number)) {
+    const seeds = values.seeds.split(',').map(Number);
+    const whole: Found = { 'logistic regression': [], 'base rate': [], 'same as last time': [] };
+    for (const seed of seeds) {
       for (const jobs of [1, 3]) {
         const all = Array.from({ length: hosts }, (_, host) => simulate(seed * 1000 + host, nights, jobs));
-        report(
-          `Seed ${seed}, ${hosts} simulated hosts with ${jobs} job${jobs === 1 ? '' : 's'} each`,
-          foretell(all, jobs),
-        );
+        const found = foretell(all, jobs);
+        for (const method of methods) whole[method].push(...found[method]);
+        report(`Seed ${seed}, ${hosts} simulated hosts with ${jobs} job${jobs === 1 ? '' : 's'} each`, found);
       }
     }
+    report(`All of them (seeds ${seeds.join(', ')})`, whole);
   }
 }
 

@@ -1,3 +1,5 @@
+import { random } from './simulate.js';
+
 export interface Forecast {
   probability: number;
   alarm: boolean;
@@ -17,8 +19,12 @@ export interface Scores {
   ranking: number;
   brier: number;
   logLoss: number;
-  /** How far the risks are from what came of them, by tenths: 0 is perfect. */
+  /** How far the risks are from what came of them, by ten groups of equal size: 0 is perfect. */
   calibration: number;
+  /** The same of somebody whose very forecasts were right, on average: chance alone leaves so much. */
+  chance: number;
+  /** The part of the Brier score that is for want of calibration (Murphy 1973), by the same groups. */
+  reliability: number;
 }
 
 export function scores(all: readonly Forecast[], alarms: number): Scores {
@@ -39,20 +45,45 @@ export function scores(all: readonly Forecast[], alarms: number): Scores {
       const risk = Math.min(0.999, Math.max(0.001, one.probability));
       return -Math.log(one.wrong ? risk : 1 - risk);
     }),
-    calibration: tenths(all).reduce((sum, { share, foretold, came }) => sum + Math.abs(foretold - came) * share, 0),
+    calibration: calibration(groups(all)),
+    chance: chance(all),
+    reliability: groups(all).reduce((sum, { share, foretold, came }) => sum + (foretold - came) ** 2 * share, 0),
   };
 }
 
-/** Forecasts by tenths of risk: how many, what was foretold on average, what came of it. Empty ones are left out. */
-export function tenths(
-  all: readonly Forecast[],
-): { from: number; count: number; share: number; foretold: number; came: number }[] {
-  return Array.from({ length: 10 }, (_, tenth) => {
-    const some = all.filter(({ probability }) => Math.min(9, Math.floor(probability * 10)) === tenth);
+interface Group {
+  from: number;
+  count: number;
+  share: number;
+  foretold: number;
+  came: number;
+}
+
+/**
+ * Forecasts by risk, in ten groups of equal size, the same for every method: groups of equal width would lump nearly all that a
+ * method says into one of them where it says nearly the same always, and what it gets wrong would cancel out.
+ */
+export function groups(all: readonly Forecast[]): Group[] {
+  const sorted = [...all].sort((a, b) => a.probability - b.probability);
+  return Array.from({ length: 10 }, (_, at) => {
+    const some = sorted.slice(Math.floor((at * all.length) / 10), Math.floor(((at + 1) * all.length) / 10));
     const foretold = some.reduce((sum, { probability }) => sum + probability, 0) / some.length;
     const came = some.filter(({ wrong }) => wrong).length / some.length;
-    return { from: tenth / 10, count: some.length, share: some.length / all.length, foretold, came };
-  }).filter(({ count }) => count > 0);
+    return { from: some[0]?.probability ?? 0, count: some.length, share: some.length / all.length, foretold, came };
+  });
+}
+
+const calibration = (some: readonly Group[]): number =>
+  some.reduce((sum, { share, foretold, came }) => sum + Math.abs(foretold - came) * share, 0);
+
+const redraws = 50;
+
+function chance(all: readonly Forecast[]): number {
+  const draw = random(1);
+  let sum = 0;
+  for (let turn = 0; turn < redraws; turn++)
+    sum += calibration(groups(all.map((one) => ({ ...one, wrong: draw() < one.probability }))));
+  return sum / redraws;
 }
 
 /** Of the forecasts with the highest risk, how many came true; equal ones count by their share. */

@@ -4,7 +4,7 @@ const day = 86_400_000;
 const hour = 3_600_000;
 
 /** A small generator with a seed (mulberry32), so that a bench can be repeated. */
-function random(seed: number): () => number {
+export function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

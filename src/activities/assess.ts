@@ -32,7 +32,7 @@ const spaceTimeoutMs = 5000;
 export async function assess(context: RunContext, request: AssessRequest, signal: AbortSignal): Promise<AssessAnswer> {
   const { host, run, begun, job } = context;
   const figures = await figuresOf(context, request, signal);
-  const earlier = host.history.figures({ job: begun.job, limit: 60 });
+  const earlier = host.history.figures({ job: begun.job, limit: 400 });
   const accepted = host.history.acceptedAt(begun.job);
   const found = anomalies(
     figures,

@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { errnoOf, HoldfastError } from '../errors.js';
 import type { BackupInput, Phase, RunDocument } from '../workflows/types.js';
+import type { Unsent } from '../workflows/unsent.js';
 import { oneAtATime } from './alone.js';
 import { type ArchiveAnswer, makeArchive } from './archive.js';
 import { type AssessAnswer, type AssessRequest, assess } from './assess.js';
@@ -254,10 +255,10 @@ export function createBackupActivities(host: Host) {
       await noteWaiting(host, waiting, Context.current().cancellationSignal);
     },
 
-    async noteUnsent(ref: RunRef & { name: string; reason: string }): Promise<void> {
-      verifyInput(host.state, 'backup', ref.input);
-      noteUnsent(host, ref.run, ref.name, ref.reason);
-      await alertWatch(host.client, host.config.host);
+    async noteUnsent({ input, run, ...unsent }: RunRef & Unsent): Promise<void> {
+      verifyInput(host.state, 'backup', input);
+      noteUnsent(host, run, unsent);
+      if (unsent.start !== true) await alertWatch(host.client, host.config.host);
     },
 
     async deliver(input: DeliverInput): Promise<DeliverAnswer> {

@@ -72,6 +72,8 @@ export async function laneTaskOf(context: RunContext, source: number, batch: num
     // An archive holds all that was read, whatever the full one has.
     indexes: begun.archive === undefined ? begun.indexes : [],
     ownIndex: begun.ownIndex,
+    // An archive is made of packs that are not yet encrypted.
+    ...(begun.archive === undefined ? { seal: { key: await context.key() } } : {}),
   };
 }
 
@@ -83,8 +85,8 @@ export const codecOf = (compression: RunContext['job']['compression'] = { type: 
 function laneDone(context: RunContext, batch: number, lane: number): LaneResult | undefined {
   const result = readJson<LaneResult>(spoolFiles.laneResult(context.folder, batch, lane));
   if (!result || !existsSync(spoolFiles.laneLines(context.folder, batch, lane))) return undefined;
-  const sealed = result.packs.every((pack) => existsSync(sealedMark(context, pack)));
-  if (!sealed && result.boot !== bootId()) return undefined;
+  // What the group's record lists is durable.
+  if (result.boot !== bootId() && !existsSync(spoolFiles.sealed(context.folder, String(batch)))) return undefined;
   return result.packs.every(
     (pack) => existsSync(sealedMark(context, pack)) || fileSize(plainFile(context, pack)) === pack.compressed,
   )
@@ -93,7 +95,7 @@ function laneDone(context: RunContext, batch: number, lane: number): LaneResult 
 }
 
 const plainFile = (context: RunContext, pack: PlainPack): string => spoolFiles.plainPack(context.folder, pack.name);
-const sealedMark = (context: RunContext, pack: PlainPack): string => `${plainFile(context, pack)}.sealed`;
+const sealedMark = (context: RunContext, pack: PlainPack): string => spoolFiles.sealedMark(context.folder, pack.name);
 
 /** @throws HoldfastError SpoolFull, retried until there is room. */
 async function checkSpool(context: RunContext, batchBytes: number): Promise<void> {
@@ -191,7 +193,10 @@ function plainPacks(context: RunContext, group: string): PlainPack[] {
   });
 }
 
-/** Encrypts a group's packs; each is written once, and every destination and every retry sends that file. */
+/**
+ * Encrypts those of a group's packs that are not yet, makes all of them durable, and their chunks known to later batches. Each is
+ * written once: every destination and every retry sends that file.
+ */
 export async function encryptGroup(
   context: RunContext,
   name: string,
@@ -200,29 +205,33 @@ export async function encryptGroup(
   const record = spoolFiles.sealed(context.folder, name);
   const known = readJson<SealedPack[]>(record);
   if (known) return { packs: known.length, bytes: sizeOf(known) };
-  const key = await context.key();
   const { begun } = context;
-  const filter = await context.host.filter(begun.job);
-  const sealed = await Promise.all(
-    plainPacks(context, name).map(async (pack) => {
-      const mark = readJson<SealedPack>(sealedMark(context, pack));
-      if (mark && !existsSync(plainFile(context, pack))) {
-        await syncPack(context, mark);
-        return mark;
-      }
-      const fresh = await group.run('sealTask', {
-        run: context.folder,
-        pack,
-        generation: begun.generation,
-        index: begun.ownIndex,
-        catalog: context.catalogFile,
-        filter,
-        key,
-      });
-      await syncPack(context, fresh);
-      return fresh;
-    }),
+  const shared = {
+    run: context.folder,
+    generation: begun.generation,
+    index: begun.ownIndex,
+    catalog: context.catalogFile,
+    filter: await context.host.filter(begun.job),
+  };
+  const packs = plainPacks(context, name);
+  const marks = packs.map((pack) =>
+    existsSync(plainFile(context, pack)) ? undefined : readJson<SealedPack>(sealedMark(context, pack)),
   );
+  let sealed = marks.filter((mark) => mark !== undefined);
+  if (sealed.length === packs.length) {
+    if (packs.length > 0) {
+      await allEnded([group.run('listTask', { ...shared, packs }), ...sealed.map((mark) => syncPack(context, mark))]);
+    }
+  } else {
+    const key = await context.key();
+    sealed = await Promise.all(
+      packs.map(async (pack) => {
+        const one = await group.run('sealTask', { ...shared, pack, key });
+        await syncPack(context, one);
+        return one;
+      }),
+    );
+  }
   if (sealed.length > 0) syncFolder(path.join(context.folder, 'packs'));
   writeJson(record, sealed, true);
   return { packs: sealed.length, bytes: sizeOf(sealed) };

@@ -31,6 +31,7 @@ import { supply } from './commit.js';
 import type { Host } from './host.js';
 import { localEntries } from './local-manifests.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
+import { isReplaced, rebuildIndex } from './rebuild-index.js';
 import { forgetDamage } from './retention-verdicts.js';
 import { writePlainPack } from './threads/plain-pack.js';
 import { TaskGroup } from './threads/pool.js';
@@ -171,9 +172,30 @@ async function repairIndex(bench: Bench, store: Store, index: string): Promise<s
   const from = await copyMeta(bench, store, 'index', name, indexLimit);
   if (from !== undefined) return from;
   const packs = catalog.packsOf(index).flatMap(({ hash }) => catalog.indexPack(hash) ?? []);
-  if (packs.length === 0) return undefined;
+  if (packs.length === 0) return replaceIndex(bench, store, index);
   await putSealed(bench, store, 'index', name, indexBytes(packs, catalog.supersededBy(index)));
   return 'the catalog';
+}
+
+/** Nobody knows any more what the index listed: the packs themselves say what they hold. */
+async function replaceIndex(bench: Bench, store: Store, index: string): Promise<string | undefined> {
+  const { catalog, key, repository, signal, onProgress } = bench;
+  // One that is away may have it.
+  if (!canRead(key) || repository.unread.size > 0) return undefined;
+  if (!isReplaced(catalog, index)) {
+    const reader = readerOf(catalog, repository.stores, key, signal);
+    const objects = catalog.presence(store.name);
+    const rebuilt = await rebuildIndex(catalog, reader, objects, index, onProgress);
+    if (rebuilt === undefined) return undefined;
+    await putSealed(bench, store, 'index', indexName(rebuilt.id), rebuilt.bytes);
+    catalog.addPacks(rebuilt.id, rebuilt.packs);
+  }
+  // A damaged one would be found again.
+  if (catalog.presence(store.name).has(indexName(index))) {
+    await store.destination.delete(store.key(indexName(index)), signal);
+    catalog.dropPresence(store.name, indexName(index));
+  }
+  return 'what the packs say of themselves';
 }
 
 async function repairRoot(

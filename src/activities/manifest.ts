@@ -114,8 +114,8 @@ async function answerOf(context: RunContext, record: ManifestRecord): Promise<Me
 }
 
 function isThere(context: RunContext, pack: PlainPack, boot: string): boolean {
-  const file = spoolFiles.plainPack(context.folder, pack.name);
-  return existsSync(`${file}.sealed`) || (boot === bootId() && fileSize(file) === pack.compressed);
+  if (existsSync(spoolFiles.sealedMark(context.folder, pack.name))) return true;
+  return boot === bootId() && fileSize(spoolFiles.plainPack(context.folder, pack.name)) === pack.compressed;
 }
 
 /** The parent's manifest as this source's own, when the walk found every line in it. */

@@ -4,7 +4,8 @@ import { alarmKindOf, alarmsOf } from '../notifiers/alarms.js';
 import { runNotification } from '../notifiers/message.js';
 import { codeOf, notStored } from '../notifiers/next-step.js';
 import type { Notification } from '../notifiers/notifier.js';
-import type { RunDocument } from '../run-document.js';
+import type { RunDocument, Warning } from '../run-document.js';
+import { type Unsent, unsentWarning, withNotifyWarning } from '../workflows/unsent.js';
 import type { Host } from './host.js';
 import type { Trouble } from './outbox.js';
 import { isMessenger, redacted, type Told, tell, unsentRetryMs, wants } from './tell.js';
@@ -146,13 +147,15 @@ function settle(host: Host, run: RunDocument | undefined, name: string, event: R
   else if (!unusual && run.status === 'succeeded') outbox.recover(name, unusualKey(job));
 }
 
-/** Records on the run that a notifier could not be reached, so that `runs show` tells; what it was to be told is sent later. */
-export function noteUnsent(host: Host, run: string, name: string, reason: string): void {
-  host.log.error({ run, notifier: name, reason }, 'notification not delivered; it is tried again later');
+/** Records on the run that a notifier could not be reached, so that `runs show` tells; how it ended is sent later. */
+export function noteUnsent(host: Host, run: string, unsent: Unsent): void {
+  const { name, reason, start } = unsent;
+  const later = start === true ? '' : '; it is tried again later';
+  host.log.error({ run, notifier: name, reason }, `notification not delivered${later}`);
   const document = host.history.get(run);
   if (!document) return;
-  warn(host, document, `notifier ${name} could not be reached: ${reason}`);
-  if (host.config.notify[name] === undefined) return;
+  warn(host, document, name, unsentWarning(unsent));
+  if (start === true || host.config.notify[name] === undefined) return;
   const planned = plan(host, document.job, run, name);
   if (typeof planned === 'string' || !isMessenger(planned.config)) return;
   host.outbox.hold(name, redacted(planned.notification), 'unsent', Date.now() + unsentRetryMs);
@@ -162,13 +165,10 @@ export function noteUnsent(host: Host, run: string, name: string, reason: string
 /** Records on the run what became of a notification that did not get through at first. */
 export function noteLater(host: Host, run: string, name: string, outcome: string): void {
   const document = host.history.get(run);
-  if (document) warn(host, document, `notifier ${name} could not be reached at first: ${outcome}`);
+  const message = `notifier ${name} could not be reached at first: ${outcome}`;
+  if (document) warn(host, document, name, { code: 'NotifyFailed', message });
 }
 
-function warn(host: Host, document: RunDocument, message: string): void {
-  const [, name = ''] = /^notifier (\S+) /.exec(message) ?? [];
-  const others = document.warnings.filter(
-    (warning) => warning.code !== 'NotifyFailed' || !warning.message.startsWith(`notifier ${name} `),
-  );
-  host.history.put(host.config.host, { ...document, warnings: [...others, { code: 'NotifyFailed', message }] });
+function warn(host: Host, document: RunDocument, name: string, warning: Warning): void {
+  host.history.put(host.config.host, { ...document, warnings: withNotifyWarning(document.warnings, name, warning) });
 }

@@ -4,6 +4,7 @@ import { findJob } from '../config/load.js';
 import type { JobConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
+import { checkClocks } from '../repository/clock.js';
 import type { PruneDestination, PruneInput } from '../workflows/care-types.js';
 import type { Host } from './host.js';
 import { takeJobLock } from './job-lock.js';
@@ -96,6 +97,7 @@ export async function prunePlan(
   host: Host,
   jobName: string,
   { catalog, stores, unread }: OpenedRepository,
+  options: { trustClock?: boolean } = {},
 ): Promise<PruneDestination[]> {
   const job = findJob(host.config, jobName);
   const held = heldText(host, jobName);
@@ -107,11 +109,30 @@ export async function prunePlan(
       planned.push({ ...emptyAnswer(name), status: 'skipped', error: reason ?? `${name} cannot be opened` });
       continue;
     }
-    const snapshots = verdictsOf(catalog, job, name, rowsAt(catalog, name), await store.destination.now());
+    const rows = rowsAt(catalog, name);
+    const now = await store.destination.now();
+    const jumped = options.trustClock === true ? undefined : clockProblem(job, name, rows, now);
+    if (jumped !== undefined) {
+      planned.push({ ...emptyAnswer(name), status: 'skipped', error: jumped });
+      continue;
+    }
+    const snapshots = verdictsOf(catalog, job, name, rows, now);
     const removed = snapshots.filter(({ keep }) => !keep).length;
     planned.push({ ...emptyAnswer(name), status: 'planned', removed, snapshots });
   }
   return planned;
+}
+
+/** Why a prune would refuse to go by the clocks. */
+function clockProblem(job: JobConfig, name: string, rows: readonly SnapshotRow[], now: Date): string | undefined {
+  const times = rows.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
+  try {
+    checkClocks(name, times, Date.now(), now.getTime(), job.retention?.keepWithin);
+    return undefined;
+  } catch (error) {
+    if (error instanceof HoldfastError) return `${error.message}. ${error.hint ?? ''}`;
+    throw error;
+  }
 }
 
 const rowsAt = (catalog: Catalog, destination: string): SnapshotRow[] =>

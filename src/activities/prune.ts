@@ -68,7 +68,7 @@ export async function pruneDestination(
   const now = await store.destination.now(signal);
   if (options.trustClock !== true) {
     const times = here.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
-    checkClocks(destination, times, Date.now(), now.getTime());
+    checkClocks(destination, times, Date.now(), now.getTime(), context.job.retention?.keepWithin);
   }
   const removal = new Removal(store, signal);
   const isHere = new Set(here.map(({ id }) => id));

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { automaticExcludes, databaseExcludes } from '../config/overlaps.js';
 import type { SourceConfig } from '../config/schema.js';
@@ -86,6 +86,7 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
     rmSync(path.join(context.folder, name), { recursive: true, force: true });
     mkdirSync(path.join(context.folder, name), { mode: 0o700 });
   }
+  dropUnlisted(context);
   for (const [number, source] of job.sources.entries()) {
     signal.throwIfAborted();
     const planned: SourcePlan = { name: source.name, firstBatch: plan.batches.length, batches: 0 };
@@ -141,6 +142,14 @@ async function walkAll(context: RunContext, group: TaskGroup, signal: AbortSigna
     }
   }
   return plan;
+}
+
+/** Packs of an earlier attempt that no `encrypt` has made known: what they hold is read again. */
+function dropUnlisted(context: RunContext): void {
+  const folder = path.join(context.folder, 'packs');
+  for (const name of readdirSync(folder)) {
+    if (context.catalog.packNumber(name) === undefined) rmSync(path.join(folder, name), { force: true });
+  }
 }
 
 interface Walked {

@@ -28,11 +28,16 @@ import type { Session } from './session.js';
 const titles = { prune: 'Prune', check: 'Check', drill: 'Drill' } as const;
 
 /** What `prune` would remove, without Temporal and without changing anything. */
-export async function planPrune(loaded: LoadedConfig, job: string, log: Logger): Promise<PruneDocument> {
+export async function planPrune(
+  loaded: LoadedConfig,
+  job: string,
+  log: Logger,
+  options: { trustClock?: boolean } = {},
+): Promise<PruneDocument> {
   findJob(loaded.config, job);
   const host = new Host(loaded, undefined, log);
   try {
-    const destinations = await prunePlan(host, job, await openRepository(host, job, { sync: true }));
+    const destinations = await prunePlan(host, job, await openRepository(host, job, { sync: true }), options);
     return { run: null, job, dryRun: true, destinations };
   } finally {
     await host.close();

@@ -19,7 +19,9 @@ export interface Unlocking {
   log: Logger;
   /** A passphrase to use instead of the config's. */
   passphrase?: string | undefined;
-  /** Asked when neither opens the repository; undefined where nobody can be asked. */
+  /** Tried when the config's does not open it. */
+  last?: string | undefined;
+  /** Asked when none of them opens the repository; undefined where nobody can be asked. */
   ask?: ((question: string) => Promise<string>) | undefined;
 }
 
@@ -135,7 +137,9 @@ export function removeKey(
   wanted: { slot: string } | { passphrase: string },
   unlocking: Unlocking,
 ): Promise<KeyChange> {
-  return change(loaded, job, unlocking, async (file, opened, host) => {
+  // Where the config has none that opens it, the one that goes serves once more.
+  const last = 'passphrase' in wanted ? { last: wanted.passphrase } : {};
+  return change(loaded, job, { ...unlocking, ...last }, async (file, opened, host) => {
     const slot = 'slot' in wanted ? findSlot(file, wanted.slot) : (await openSlot(file, wanted.passphrase))?.slot.id;
     if (slot === undefined) throw opensNothing(job);
     const changed = removeSlot(file, opened.key, slot);
@@ -145,7 +149,7 @@ export function removeKey(
         'UsageInvalid',
         `this is the passphrase of the config: without it ${job} can't be backed up`,
         {
-          hint: 'Put another one of its passphrases into the config first.',
+          hint: `Add another with 'holdfast key add ${job}', put that one where the config reads it, then remove this one. 'holdfast key change ${job}' replaces it in one step.`,
         },
       );
     }
@@ -378,11 +382,12 @@ async function withKeys<T>(
 async function open(
   host: Host,
   file: KeyFile,
-  { passphrase, ask }: Unlocking,
+  { passphrase, last, ask }: Unlocking,
 ): Promise<Opened & { passphrase: string }> {
-  const given = passphrase ?? (await configured(host).catch(() => undefined));
-  const opened = given === undefined ? undefined : await openSlot(file, given);
-  if (opened && given !== undefined) return { ...opened, passphrase: given };
+  for (const given of [passphrase ?? (await configured(host).catch(() => undefined)), last]) {
+    const opened = given === undefined ? undefined : await openSlot(file, given);
+    if (opened && given !== undefined) return { ...opened, passphrase: given };
+  }
   if (passphrase === undefined && ask !== undefined) {
     const typed = await ask(`Present passphrase of ${file.job}: `);
     const second = await openSlot(file, typed);

@@ -112,7 +112,7 @@ export async function plot(file: string, job: string, runs: readonly RunFigures[
   }
   const svg = svgChart(
     `Backups of ${job}`,
-    runs.map(({ at }) => at),
+    runs.map(({ at, status }) => ({ at, wrong: status === 'failed' || status === 'partial' })),
     series,
   );
   writeFileSync(file, kind === 'svg' ? svg : await toPng(svg));

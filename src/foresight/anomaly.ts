@@ -24,7 +24,13 @@ const enough = 5;
 const many = 15;
 /** So often must the like have happened before to be usual, the last nights not counted: an attack may take several. */
 const precedents = 2;
+/** The same of nights that each did a part of it. */
+const precedentNights = 4;
 const lastNights = 3;
+/** Nights over which what changes little by little is added up, the least share each, and how much is too much. */
+const mostNights = 10;
+const leastShare = 0.015;
+const creptShare = 0.2;
 /** Exactly half is half, whatever logarithms make of it. */
 const roughly = 1.01;
 
@@ -34,12 +40,13 @@ const roughly = 1.01;
  * @param earlier in any order; only good runs over the same sources count.
  */
 export function anomalies(run: RunFigures, earlier: readonly RunFigures[]): Anomaly[] {
-  const known = earlier
+  const all = earlier
     .filter((other) => other.run !== run.run && isGood(other) && other.config === run.config)
-    .sort((a, b) => (a.at < b.at ? 1 : -1))
-    .slice(0, memory);
+    .sort((a, b) => (a.at < b.at ? 1 : -1));
+  const known = all.slice(0, memory);
   if (known.length === 0) return [];
-  return [...shrunken(run, known), ...massChange(run, known), ...slow(run, known)];
+  const changed = massChange(run, known);
+  return [...shrunken(run, known), ...(changed.length > 0 ? changed : creeping(run, all)), ...slow(run, known)];
 }
 
 /** Sources that are suddenly empty, files or dumps that went away by half. */
@@ -122,6 +129,44 @@ function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
         `${percent(high)}: as if they had been encrypted`,
     },
   ];
+}
+
+/**
+ * The same over several nights: a part of the files each night, more than ever is usual, and what is new compresses no more.
+ * The nights in question are no measure of themselves.
+ */
+function creeping(run: RunFigures, all: readonly RunFigures[]): Anomaly[] {
+  if (run.mode === 'full') return [];
+  const nights = [run, ...all];
+  const shares = nights.map((one, at) => (one.mode === 'full' ? 0 : replacedShare(one, nights[at + 1])));
+  const ratios = nights.map(compressedTo);
+  for (let count = 2; count <= mostNights && nights.length - count >= enough; count++) {
+    const measured = ratios.slice(count, count + memory).filter((value) => value !== undefined);
+    if (measured.length < enough) return [];
+    const usual = expected(measured, 0.15);
+    const high = Math.min(0.95, Math.max(usual.high, usual.median + 0.15));
+    const usualShare = expected(shares.slice(count, count + memory), 0.5);
+    const isOdd = ratios
+      .slice(0, count)
+      .every(
+        (value, at) => value !== undefined && value > high && (shares[at] ?? 0) > Math.max(leastShare, usualShare.high),
+      );
+    if (!isOdd) continue;
+    const sum = shares.slice(0, count).reduce((all, share) => all + share, 0);
+    const least = Math.min(...shares.slice(0, count));
+    const likeIt = ratios.filter((value, at) => at >= count && (value ?? 0) > high && (shares[at] ?? 0) > least * 0.7);
+    if (sum <= creptShare || usual.median > 0.85 || likeIt.length >= precedentNights) continue;
+    const after = compressedTo(run) ?? 1;
+    return [
+      {
+        ...anomaly(run, 'massChange', after, { ...usual, low: Math.max(0, usual.low), high }),
+        message:
+          `${percent(sum)} of the files changed in ${count} runs, and what is new compresses to ${percent(after)} of their size, expected at most ` +
+          `${percent(high)}: as if they were being encrypted bit by bit`,
+      },
+    ];
+  }
+  return [];
 }
 
 /**

@@ -45,7 +45,10 @@ export class HttpNotifier implements Notifier {
         redirect: 'manual',
         signal: AbortSignal.any([limit, signal]),
       });
-      answer = await beginningOf(response);
+      // Where the status says all there is to say, an answer that breaks off after it changes nothing.
+      const settled = response.ok && this.options.accepted === undefined;
+      answer = settled ? '' : await beginningOf(response);
+      if (settled) await response.body?.cancel().catch(() => undefined);
     } catch (error) {
       signal.throwIfAborted();
       const why = limit.aborted ? `does not answer within ${timeoutMs / 1000} s` : `cannot be reached${reason(error)}`;

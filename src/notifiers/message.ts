@@ -191,8 +191,11 @@ function headline(event: NotifyEvent, run: RunDocument): string {
       if (names.length === 0 && files === '' && first !== undefined) return `PARTIAL: ${cut(first.message, 150)}`;
       return `PARTIAL${names.length === 0 ? '' : `, missed${at}${count}`}${files}`;
     }
-    default:
-      return names.length > 0 ? `FAILED${at}${count}` : `FAILED: ${cut(run.error?.message ?? run.status, 120)}`;
+    default: {
+      // Destinations that got nothing, because there was nothing to send, are not what failed.
+      const atPlaces = names.length > 0 && (run.error === undefined || run.error.code === 'DestinationMissing');
+      return atPlaces ? `FAILED${at}${count}` : `FAILED: ${cut(run.error?.message ?? run.status, 120)}`;
+    }
   }
 }
 

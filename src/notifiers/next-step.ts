@@ -20,6 +20,12 @@ const steps: Readonly<Record<string, (names: readonly string[]) => string>> = {
     `Was ${listed(names)} set up anew? Compare the fingerprint there and put it in the config; else somebody may be in between.`,
 };
 
+/** What helps against what failed a run as a whole, where the error has no hint of its own. */
+const runSteps: Readonly<Record<string, string>> = {
+  SourceMissing:
+    'Is its disk or share mounted? Mount it, or correct the path in the config; nothing that was stored before is removed meanwhile.',
+};
+
 /** What helps against what alarms in a run that went well. */
 const alarmSteps: Readonly<Record<string, (job: string) => string>> = {
   RepositoryRolledBack: (job) =>
@@ -53,6 +59,8 @@ export function nextStep(run: RunDocument): string | null {
   const ownHint = run.error?.hint;
   if (ownHint !== undefined && (step === null || run.error?.code !== 'DestinationMissing')) return ownHint;
   if (step !== null) return step;
+  const runStep = runSteps[run.error?.code ?? ''];
+  if (runStep !== undefined) return runStep;
   if (run.files.unreadable > 0)
     return `Let the worker's user read the files named below, or exclude them. \`holdfast runs show ${run.run}\` has all of them.`;
   return `\`holdfast runs show ${run.run}\` and \`holdfast logs ${run.run}\` say more.`;

@@ -7,6 +7,8 @@ const dayMs = 86_400_000;
 /** A gap between two snapshots is strange from this length on, and from this many times the usual one. */
 const strangeGapMs = 31 * dayMs;
 const strangeFactor = 8;
+/** With `keepWithin` half of that is enough, so that it can't pass in one jump; but not what a machine is off for now and then. */
+const leastStrangeMs = 7 * dayMs;
 /** What came behind a strange gap is believed once it is this many snapshots over this time. */
 const believedCount = 3;
 const believedMs = 3 * dayMs;
@@ -17,6 +19,7 @@ const iso = (time: number): string => new Date(time).toISOString();
  * Refuses to go by clocks that contradict one another, or that jumped ahead a short while ago: retention by such a clock
  * could empty a repository.
  * @param host, destination: what either's clock says now, ms since 1970.
+ * @param keepWithin the rule of that name, ms: the one that goes by age alone.
  * @throws HoldfastError ClockJumped, not retryable.
  */
 export function checkClocks(
@@ -24,6 +27,7 @@ export function checkClocks(
   snapshots: readonly Pick<RetainedSnapshot, 'seq' | 'time'>[],
   host: number,
   destination: number,
+  keepWithin = Number.POSITIVE_INFINITY,
 ): void {
   const refuse = (what: string, hint: string): never => {
     throw new HoldfastError('ClockJumped', `${name}: ${what}; nothing is removed`, { hint, retryable: false });
@@ -45,11 +49,12 @@ export function checkClocks(
   }
   const gaps = newestFirst.slice(1).map((snapshot, at) => (newestFirst[at]?.time ?? 0) - snapshot.time);
   const usual = [...gaps].sort((a, b) => a - b)[(gaps.length - 1) >> 1] ?? 0;
+  const strange = Math.min(strangeGapMs, Math.max(leastStrangeMs, keepWithin / 2));
   const steps = [Math.max(destination, newest.time) - newest.time, ...gaps];
   for (const [at, gap] of steps.entries()) {
     const since = at === 0 ? 0 : destination - (newestFirst[at - 1]?.time ?? 0);
     if (at >= believedCount && since >= believedMs) return;
-    if (gaps.length > 1 && gap > strangeGapMs && gap > strangeFactor * usual) {
+    if (gaps.length > 1 && gap > strange && gap > strangeFactor * usual) {
       refuse(
         `${Math.round(gap / dayMs)} days passed, by the clock, between ${iso(newestFirst[at]?.time ?? 0)} and what followed: it may have jumped`,
         'Retention goes on by itself after three more snapshots over three days; if the clock is right, `holdfast prune JOB --trust-clock`.',

@@ -6,7 +6,8 @@ import { keyFileName, packName, repositoryPrefix } from './layout.js';
 import { keepName } from './own-objects.js';
 import { canRead, checkSealed, type ObjectKind, openBytes, type RepositoryKey, sealBytes } from './seal.js';
 
-const metaCodec: Codec = { type: 'zstd', level: 3 };
+// Mostly hashes, of which a higher level makes no less.
+const metaCodec: Codec = { type: 'zstd', level: 1 };
 
 /** One job's repository at one destination: object names below it instead of the destination's keys. */
 export class Store {

@@ -37,6 +37,7 @@ import {
   type Warning,
   workerGone,
 } from './types.js';
+import { type Unsent, unsentWarning, withUnsent } from './unsent.js';
 
 export const pauseSignal = defineSignal(signalNames.pause);
 export const resumeSignal = defineSignal(signalNames.resume);
@@ -108,6 +109,7 @@ class BackupRun {
   private readonly warnings: Warning[];
   /** Telling that the run began, which the rest of it does not wait for. */
   private announced: Promise<void> | undefined;
+  private readonly unannounced: Unsent[] = [];
   /** The id of the snapshot that the spool holds. */
   private snapshot: string | undefined;
   /** Each destination has a queue of its own. Off in runs that began when a batch waited for all of them. */
@@ -224,7 +226,8 @@ class BackupRun {
     this.notifiers = answer.notify;
     this.dumps = answer.dumps ?? [];
     this.begun = true;
-    if (this.input.carried === undefined) this.announced ??= this.announce(answer.notifyStart ?? []);
+    const { notifyStart = [] } = answer;
+    if (this.input.carried === undefined && notifyStart.length > 0) this.announced ??= this.announce(notifyStart);
     this.enter('snapshot');
     return undefined;
   }
@@ -628,8 +631,9 @@ class BackupRun {
 
   /** Runs in a scope that nobody cancels. */
   private async finish(end: Partial<FinishRequest> & { status: RunStatus }): Promise<RunDocument> {
-    // Whoever watches pings has to hear of the start before the end.
-    await this.announced;
+    // A run is not over the later because somebody cannot be told that it began.
+    const aside = this.announced !== undefined && patched('start-told-aside');
+    if (!aside) await this.announced;
     if (end.status === 'failed' && !this.begun) await this.askNotifiers();
     for (const { name, code, message } of this.failedSources)
       this.warnings.push({ code, message: `source ${name}: ${message}` });
@@ -660,8 +664,12 @@ class BackupRun {
     await this.startDeliveries(end.status).catch((error: unknown) => log.warn('a delivery was not started', { error }));
     if (this.triggered)
       await this.startNext().catch((error: unknown) => log.warn('the next run was not started', { error }));
-    if (end.status !== 'skipped' && end.status !== 'cancelled') await this.notify();
-    return document;
+    // Whoever watches pings has to hear of the start before the end.
+    await this.announced;
+    if (aside) await this.noteLateStarts(document);
+    const unsent = end.status === 'skipped' || end.status === 'cancelled' ? [] : await this.notify();
+    unsent.unshift(...this.unannounced);
+    return unsent.length === 0 ? document : { ...document, warnings: withUnsent(document.warnings, unsent) };
   }
 
   private destinationsError(): { code: string; message: string } {
@@ -702,10 +710,9 @@ class BackupRun {
           ]);
         } catch (error) {
           const reason = reasonOf(error).message.slice(0, 300);
-          this.warnings.push({
-            code: 'NotifyFailed',
-            message: `notifier ${name} could not be reached at the start: ${reason}`,
-          });
+          const unsent = { name, reason, start: true };
+          this.unannounced.push(unsent);
+          this.warnings.push(unsentWarning(unsent));
         }
       }),
     );
@@ -717,17 +724,30 @@ class BackupRun {
     this.notifiers = await this.activities.jobNotifiers(this.ref).catch(() => []);
   }
 
-  private async notify(): Promise<void> {
+  /** Who could not be told of the start until the run's document was written. */
+  private async noteLateStarts({ warnings }: RunDocument): Promise<void> {
+    for (const unsent of this.unannounced) {
+      const { message } = unsentWarning(unsent);
+      if (warnings.some((warning) => warning.message === message)) continue;
+      await this.activities.noteUnsent({ ...this.ref, ...unsent }).catch(() => undefined);
+    }
+  }
+
+  /** @returns who could not be told. */
+  private async notify(): Promise<Unsent[]> {
     this.phase = 'notify';
+    const unsent: Unsent[] = [];
     await sideBySide(this.notifiers, async (name) => {
       try {
         await this.activities.notify.executeWithOptions({ summary: name }, [{ ...this.ref, name }]);
       } catch (error) {
         const reason = reasonOf(error).message.slice(0, 300);
+        unsent.push({ name, reason });
         await this.activities.noteUnsent({ ...this.ref, name, reason }).catch(() => undefined);
       }
     });
     this.phase = 'done';
+    return unsent;
   }
 
   private progress(): DestinationProgress[] {

@@ -210,6 +210,30 @@ describe('what is lost at every destination', () => {
     },
   );
 
+  test.each(['lost', 'damaged'])('indexes %s for everybody are made anew from the packs', async (how) => {
+    for (const mode of ['differential', 'incremental'] as const) {
+      backups.configure((config) => {
+        if (config.jobs.site) config.jobs.site.mode = mode;
+      });
+      backups.write('a', randomBytes(100_000));
+      await backups.run({ full: mode === 'incremental' });
+      later(hour);
+      backups.write('b', randomBytes(50_000));
+      await backups.run();
+      later(hour);
+    }
+    const indexes = [...backups.objects('nas').keys()].filter((name) => name.startsWith('index/'));
+    expect(indexes).toHaveLength(4);
+    if (how === 'lost') lose(indexes);
+    else for (const destination of ['nas', 'offsite']) for (const name of indexes) flip(destination, name);
+    backups.host.catalog('site').clearForRebuild();
+    const repaired = await check(backups, { repair: true });
+    expect(repaired.findings.length).toBeGreaterThanOrEqual(8);
+    expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+    for (const destination of ['nas', 'offsite']) expect(await backups.readBack(destination)).toHaveLength(4);
+    expect(await backups.run()).toMatchObject({ status: 'succeeded', files: { new: 0 } });
+  });
+
   test('a root is put back from what the catalog knows', async () => {
     backups.write('a', randomBytes(1000));
     const { snapshot } = await backups.run();

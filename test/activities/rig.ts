@@ -95,7 +95,7 @@ export class Rig {
     };
     for (const [batch, plan] of walk.batches.entries()) {
       for (const [lane, { bytes }] of plan.lanes.entries()) {
-        const result = laneTask({ ...common, channel: newChannel(), batch, lane, bytes });
+        const result = await laneTask({ ...common, channel: newChannel(), batch, lane, bytes });
         lanes.push(result);
         places.push({ batch, lane });
         await seal(result);

@@ -153,6 +153,11 @@ describe('passphrases', () => {
     await expect(beginBackup()).rejects.toMatchObject({ code: 'PassphraseWrong' });
     setPassphrase('x');
     expect(await beginBackup()).toEqual([]);
+    // Where the config's is not one of them, the one that goes opens it once more.
+    setPassphrase('neither');
+    const gone = await removeKey(loaded, 'site', { passphrase: 'another' }, unlocking);
+    expect(gone).toMatchObject({ revision: 4, configured: false });
+    await expect(removeKey(loaded, 'site', { passphrase: 'x' }, unlocking)).rejects.toThrow(/last passphrase/);
   });
 
   test.each([[[]], [['a']]])(

@@ -54,10 +54,10 @@ async function cutOff(proxy: TcpProxy, folder: string, bytes: number, put: () =>
   const cut = failure(put());
   await vi.waitUntil(async () => (await temporarySize(folder)) > bytes * 0.75, { timeout: 15_000, interval: 20 });
   proxy.cutAll();
-  // Before the put asks, over other connections, what was wrong.
+  // New connections, such as the one that asks for the reason, work.
   proxy.stallAt = undefined;
   proxy.stalled = false;
-  return await cut;
+  return cut;
 }
 
 async function temporarySize(path: string): Promise<number> {

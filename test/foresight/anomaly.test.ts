@@ -85,6 +85,21 @@ describe('anomalies', () => {
     expect(metrics(attack[2]!, [...earlier, ...attack.slice(0, 2)])).toEqual(['massChange']);
   });
 
+  test('a tenth of the files a night into what does not compress is told on the second', () => {
+    const tenth = { changedFiles: 150, newBytes: 12_000_000, storedBytes: 11_800_000 };
+    const attack = [14, 15, 16].map((at) => night(at, tenth));
+    const told = attack.map((run, at) => metrics(run, [...earlier, ...attack.slice(0, at)]));
+    expect(told).toEqual([[], ['massChange'], ['massChange']]);
+    const [found] = anomalies(attack[1]!, [...earlier, attack[0]!]);
+    expect(found?.message).toMatch(/^24 % of the files changed in 2 runs, .* bit by bit$/);
+    // What compresses as ever is work; so is what comes again and again.
+    const work = [14, 15].map((at) => night(at, { ...tenth, storedBytes: 4_800_000 }));
+    expect(metrics(work[1]!, [...earlier, work[0]!])).toEqual([]);
+    const monthly = nights(120, (at) => (at % 30 >= 27 ? tenth : {}));
+    const months = monthly.filter((run, at) => metrics(run, monthly.slice(0, at)).length > 0).map(({ run }) => run);
+    expect(months.map((run) => Number(run.split('/').at(-1)))).toEqual([28, 29, 58, 59]);
+  });
+
   test('sizes and times that always vary by much are expected to', () => {
     const purged = nights(28, (at) => ({
       durationMs: 60_000 * (1 + ((at * 5) % 7)),

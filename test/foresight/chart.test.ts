@@ -15,9 +15,11 @@ test('draws a bar a value, a gap where there is none, and names least, greatest 
 });
 
 test('writes an SVG with a point a value, and text that cannot break out of it', () => {
-  const times = [1, 2, 3, 4].map((at) => new Date(at * 86_400_000).toISOString());
-  const svg = svgChart('<script>&"', times, series);
+  const runs = [1, 2, 3, 4].map((at) => ({ at: new Date(at * 86_400_000).toISOString(), wrong: at === 4 }));
+  const svg = svgChart('<script>&"', runs, series);
   expect(svg).toContain('&lt;script&gt;&amp;&quot;');
-  expect(svg.match(/<circle/g)).toHaveLength(7);
+  expect(svg.match(/<circle/g)).toHaveLength(8);
+  expect(svg.match(/<circle[^>]*#cf222e/g)).toHaveLength(3);
+  expect(svg).toMatch(/1970-01-02.*1970-01-05/s);
   expect(svg).not.toContain('NaN');
 });

@@ -308,6 +308,12 @@ test('JSON that is nested too deep is refused, before anything walks it', () => 
   expect(parseUntrusted(Buffer.from(JSON.stringify(`[[[[${'['.repeat(100)}\\"[`)), 1)).toBeDefined();
 });
 
+test('JSON of more values than can be held is refused, before anything is made of them', () => {
+  expect(parseUntrusted(Buffer.from(`[${'[],'.repeat(4_100_000)}1]`), 64)).toBeUndefined();
+  expect(parseUntrusted(Buffer.from('[1,2,{"a":[]},",,,"]'), 64, 8)).toBeDefined();
+  expect(parseUntrusted(Buffer.from('[1,2,{"a":[]},",,,"]'), 64, 6)).toBeUndefined();
+});
+
 test('an index with a line beyond all bounds is refused', () => {
   const read = (): unknown => [...parseIndex(Buffer.alloc(17 << 20, 0x20), 'nas: index/x.ndjson')];
   expect(read).toThrow(/index\/x.ndjson has a line that is too long/);

@@ -33,6 +33,12 @@ describe('a failed run', () => {
     const { subject, next } = runNotification('web-1', 'failure', document);
     expect(subject).toBe('site: FAILED: /srv/www does not exist');
     expect(next).toBe('Is a disk not mounted?');
+    // As a run leaves it that had nothing to send: its destinations are not what failed.
+    const unsent = run().destinations.map((one) => ({ ...one, status: 'missed' as const, error: null }));
+    const { code, message } = document.error ?? { code: '', message: '' };
+    const found = runNotification('web-1', 'failure', failed({ destinations: unsent, error: { code, message } }));
+    expect(found.subject).toBe('site: FAILED: /srv/www does not exist');
+    expect(found.next).toMatch(/^Is its disk or share mounted\?/);
   });
 
   test('that repeats says how often', () => {

@@ -141,6 +141,11 @@ describe('a receiver that misbehaves', () => {
     expect(await failure(hook().send(told, never))).toMatchObject({ retryAfterMs: 30_000 });
   });
 
+  test('breaks off in the middle of a good answer: it was told all the same', async () => {
+    receiver.next.push({ status: 200, body: 'half', headers: { 'content-length': '1000' } });
+    await hook().send(told, AbortSignal.timeout(10_000));
+  });
+
   test('redirects: the document does not go there', async () => {
     receiver.next.push({ status: 307, headers: { location: `${receiver.url}/elsewhere` } });
     const error = await failure(hook().send(told, never));

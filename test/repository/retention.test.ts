@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { checkClocks } from '../../src/repository/clock.js';
 import { applyRetention, type RetainedSnapshot, type RetentionRules } from '../../src/repository/retention.js';
 
 const day = 86_400_000;
@@ -166,6 +167,33 @@ describe('properties', () => {
         ).toEqual(stay);
       }),
     );
+  });
+});
+
+describe('clocks', () => {
+  const day = 86_400_000;
+  const daily = Array.from({ length: 10 }, (_, at) => ({ seq: at + 1, time: at * day }));
+  const refusedAfter = (days: number, keepWithin?: number): boolean => {
+    const now = (9 + days) * day;
+    try {
+      checkClocks('nas', daily, now, now, keepWithin);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+
+  test('a jump is told from a pause by what is usual, and sooner where a rule goes by age alone', () => {
+    expect([7, 30, 32].map((days) => refusedAfter(days))).toEqual([false, false, true]);
+    expect([8, 9, 20].map((days) => refusedAfter(days, 14 * day))).toEqual([false, true, true]);
+    expect([7, 8].map((days) => refusedAfter(days, 3600_000))).toEqual([false, false]);
+    expect(refusedAfter(20, 60 * day)).toBe(false);
+  });
+
+  test('clocks more than an hour apart, and a newest snapshot of the future, are refused', () => {
+    const now = 9 * day;
+    expect(() => checkClocks('nas', daily, now, now + 3_700_000)).toThrow(/more than an hour/);
+    expect(() => checkClocks('nas', daily, now - day, now - day)).toThrow(/newest snapshot was taken/);
   });
 });
 

@@ -100,7 +100,7 @@ export class TestRepository {
     const lanes: { batch: number; lane: number }[] = [];
     for (const [batch, plan] of walk.batches.entries()) {
       for (const [lane, { bytes }] of plan.lanes.entries()) {
-        const result = laneTask({ ...common, channel: newChannel(), batch, lane, bytes });
+        const result = await laneTask({ ...common, channel: newChannel(), batch, lane, bytes });
         for (const pack of result.packs) await this.seal(run, index, pack);
         lanes.push({ batch, lane });
       }

@@ -71,6 +71,7 @@ export async function startMariaDb(...options: string[]): Promise<MariaDb> {
           `--socket=${socket}`,
           '--user=root',
           '--default-character-set=utf8mb4',
+          '--comments',
           '--batch',
           '--skip-column-names',
           ...(database === '' ? [] : [database]),

@@ -124,6 +124,7 @@ export async function startTcpProxy(targetPort: number, options: TcpProxyOptions
       counts.received = 0;
     },
     cutAll() {
+      held.splice(0);
       for (const socket of sockets) socket.resetAndDestroy();
     },
     async stop() {

@@ -2,7 +2,7 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { WorkflowFailedError } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { BackupStatusAnswer } from '../../src/workflows/types.js';
-import { type Calls, gate, Harness, type Mocks, mocks, planOf, started, until } from './harness.js';
+import { type Calls, documentOf, gate, Harness, type Mocks, mocks, planOf, started, until } from './harness.js';
 
 let harness: Harness;
 let calls: Calls;
@@ -835,8 +835,36 @@ describe('notifying', () => {
     );
     expect(document.status).toBe('succeeded');
     expect(count('notify ping')).toBe(2);
-    expect(calls.log.indexOf('notify ping')).toBeLessThan(calls.log.indexOf('finish succeeded'));
     expect(calls.log.slice(-2).sort()).toEqual(['notify ops', 'notify ping']);
+  });
+
+  test('of the start in vain holds up no run, and not being told of its end is said as well', async () => {
+    let over = (): void => undefined;
+    const finished = new Promise<void>((resolve) => {
+      over = resolve;
+    });
+    const notes: object[] = [];
+    const document = await run({
+      begin: async () => started({ notify: ['ops'], notifyStart: ['ping', 'ops'] }),
+      notify: async ({ name }) => {
+        if (name === 'ping') await finished;
+        throw final('NotifyFailed');
+      },
+      finish: async (request) => {
+        over();
+        return documentOf(request);
+      },
+      noteUnsent: async ({ name, reason, start }) => void notes.push({ name, reason, start }),
+    });
+    const reason = 'NotifyFailed for a test';
+    expect(notes).toEqual([
+      { name: 'ping', reason, start: true },
+      { name: 'ops', reason },
+    ]);
+    expect(document.warnings.map(({ message }) => message)).toEqual([
+      `notifier ping could not be reached at the start: ${reason}`,
+      `notifier ops could not be reached: ${reason}`,
+    ]);
   });
 
   test('a start that cannot be told is a warning', async () => {

@@ -1,9 +1,10 @@
-import { type BigIntStats, closeSync, fstatSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, fstatSync, readSync, rmSync } from 'node:fs';
 import { errnoOf } from '../../errors.js';
 import { accounts } from '../../platform/accounts.js';
 import { bootId } from '../../platform/boot.js';
 import { dataSegments } from '../../platform/sparse.js';
 import { listXattrs } from '../../platform/xattrs.js';
+import type { Catalog } from '../../repository/catalog.js';
 import { type CutSizes, cutPoint, dumpCuts, fileCuts, maxChunk, wholeFileLimit } from '../../repository/chunker.js';
 import type { Codec } from '../../repository/codec.js';
 import {
@@ -17,13 +18,21 @@ import {
 import { readLines } from '../../repository/lines.js';
 import { chunkId, type PackBuilder, packTarget } from '../../repository/pack-writer.js';
 import { Scope } from '../../repository/scope.js';
+import type { RepositoryKey } from '../../repository/seal.js';
 import { openForReading, openQuietly, ReadProblem, readProblem, sameStat } from '../../sources/files/read.js';
 import { threadCatalog } from './catalogs.js';
-import { LineWriter, writeJson } from './line-writer.js';
-import { writePlainPack } from './plain-pack.js';
+import { LineWriter, readJson, writeJson } from './line-writer.js';
+import { writePlainPack, writeSealedPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
 import { sharedPack } from './shared-pack.js';
-import { type LaneResult, type LaneStretch, type Problem, type Segment, spoolFiles } from './spool-files.js';
+import {
+  type LaneResult,
+  type LaneStretch,
+  type Problem,
+  type SealedPack,
+  type Segment,
+  spoolFiles,
+} from './spool-files.js';
 
 export interface LaneTask {
   channel: TaskChannel;
@@ -41,6 +50,8 @@ export interface LaneTask {
   /** Indexes whose chunks may be referred to; none for a self-contained snapshot. */
   indexes: string[];
   ownIndex: string;
+  /** Seal each pack as soon as it is filled; without it they stay compressed in `plain`. */
+  seal?: { key: RepositoryKey | undefined };
 }
 
 const attempts = 3;
@@ -63,13 +74,35 @@ interface Content {
   xattrs: XattrPair[];
 }
 
-/** Reads one lane's files, cuts them into chunks, and writes new chunks to compressed packs. Runs in a worker thread. */
-export function laneTask(task: LaneTask): LaneResult {
+/** One line of a lane's plan. */
+interface Item {
+  path: string | Buffer;
+  entry: Entry;
+  /** The entry as the plan has it. */
+  draft: string;
+  /** One part of a large file. */
+  stretch: LaneStretch | undefined;
+  /** A whole file of one chunk, unless it has grown. */
+  isSmall: boolean;
+}
+
+function parseItem(text: string, base = ''): Item {
+  const stretch = text.startsWith('+') ? (JSON.parse(text.slice(1)) as LaneStretch) : undefined;
+  const draft = stretch?.entry ?? text;
+  // The draft comes from this run's own walk: no need to check every field again.
+  const entry = JSON.parse(draft) as Entry;
+  const path = entry.path64 === undefined ? base + entryPath(entry) : entryPathBytes(entry);
+  return { path, entry, draft, stretch, isSmall: stretch === undefined && Number(entry.size) < wholeFileLimit };
+}
+
+/** Reads one lane's files, cuts them into chunks, and writes new chunks to packs. Runs in a worker thread. */
+export async function laneTask(task: LaneTask): Promise<LaneResult> {
   return new Lane(task).run();
 }
 
 class Lane {
   private readonly meter: Meter;
+  private readonly catalog: Catalog;
   private readonly scope: Scope;
   private readonly pack: PackBuilder;
   private readonly buffer: Buffer;
@@ -89,7 +122,8 @@ class Lane {
 
   constructor(private readonly task: LaneTask) {
     this.meter = new Meter(task.channel);
-    this.scope = new Scope(threadCatalog(task.catalog, task.filter), task.indexes, task.ownIndex, true);
+    this.catalog = threadCatalog(task.catalog, task.filter);
+    this.scope = new Scope(this.catalog, task.indexes, task.ownIndex, true);
     readBuffer ??= Buffer.allocUnsafeSlow(window);
     this.buffer = readBuffer;
     this.pack = sharedPack(task.generation);
@@ -98,17 +132,20 @@ class Lane {
     this.target = task.bytes / Math.max(1, Math.round(task.bytes / packTarget));
   }
 
-  run(): LaneResult {
+  async run(): Promise<LaneResult> {
     const { task, result } = this;
+    this.dropEarlier();
     const lines = new LineWriter(spoolFiles.laneLines(task.run, task.batch, task.lane));
     try {
       for (const text of readLines(spoolFiles.lanePlan(task.run, task.batch, task.lane))) {
         this.meter.check();
-        lines.add(this.item(text));
+        const item = parseItem(text, task.base);
+        if (item.isSmall && this.needsFlush(Number(item.entry.size))) await this.flush();
+        lines.add(this.quickly(item) ?? (await this.thoroughly(item)));
         result.files++;
         this.meter.add('files', 1);
       }
-      this.flush();
+      await this.flush();
       lines.finish();
     } catch (error) {
       lines.abandon();
@@ -118,24 +155,26 @@ class Lane {
     return result;
   }
 
-  /** The line that stands for one plan item: a manifest line, a segment (`+`), or `!` for a file that could not be read. */
-  private item(text: string): string {
-    const stretch = text.startsWith('+') ? (JSON.parse(text.slice(1)) as LaneStretch) : undefined;
-    const draft = stretch?.entry ?? text;
-    // The draft comes from this run's own walk: no need to check every field again.
-    const entry = JSON.parse(draft) as Entry;
-    const path = entry.path64 === undefined ? (this.task.base ?? '') + entryPath(entry) : entryPathBytes(entry);
-    const quick = stretch ? undefined : this.quickly(path, entry, draft);
-    return quick ?? this.thoroughly(path, entry, stretch);
+  /** What an attempt that was cut short has sealed: it is known to nobody, and would be stored twice. */
+  private dropEarlier(): void {
+    const { run } = this.task;
+    for (let number = 0; ; number++) {
+      const mark = spoolFiles.sealedMark(run, this.packName(number));
+      const sealed = readJson<SealedPack>(mark);
+      if (!sealed) return;
+      if (this.catalog.packNumber(sealed.pack) === undefined)
+        rmSync(spoolFiles.pack(run, sealed.pack), { force: true });
+      rmSync(mark);
+    }
   }
 
   /**
-   * The common case: a small file that is still as the walk saw it once it has been read, so that the walk's line holds.
-   * Undefined for every other case, errors included.
+   * The line that stands for a small file that is still as the walk saw it once it has been read, so that the walk's line holds: the
+   * common case. Undefined for every other case, errors included. The pack has room for it.
    */
-  private quickly(path: string | Buffer, entry: Entry, draft: string): string | undefined {
+  private quickly({ path, entry, draft, isSmall }: Item): string | undefined {
+    if (!isSmall) return undefined;
     const size = Number(entry.size);
-    if (!(size < wholeFileLimit)) return undefined;
     let fd: number;
     try {
       fd = openQuietly(path);
@@ -143,9 +182,8 @@ class Lane {
       return undefined;
     }
     try {
-      // Straight to where it goes, unless the pack may be full.
-      const direct = !this.needsFlush(size);
-      const content = direct ? this.pack.space(size) : this.buffer.subarray(0, size);
+      // Straight to where it goes.
+      const content = this.pack.space(size);
       const got = readSync(fd, content, 0, size, 0);
       const stat = fstatSync(fd, { bigint: true });
       const same =
@@ -159,22 +197,24 @@ class Lane {
       this.result.read += got;
       this.meter.add('read', got);
       const xattrs = listXattrs(fd);
-      const id = this.chunk(content, direct);
+      const id = chunkId(content);
+      if (this.isNew(id, size)) this.pack.addSpace(id, size);
       const rest = xattrs.length > 0 ? `,"xattrs":${JSON.stringify(xattrPairs(xattrs))}` : '';
       return `${draft.slice(0, -1)}${rest},"chunks":["${id}"]}`;
     } catch (error) {
-      if (errnoOf(error) === undefined || errnoOf(error) === 'ENOSPC') throw error;
+      if (errnoOf(error) === undefined) throw error;
       return undefined;
     } finally {
       closeSync(fd);
     }
   }
 
-  private thoroughly(path: string | Buffer, entry: Entry, stretch: LaneStretch | undefined): string {
+  /** The line that stands for any other item: a manifest line, a segment (`+`), or `!` for a file that could not be read. */
+  private async thoroughly({ path, entry, stretch }: Item): Promise<string> {
     try {
       let content: Content | undefined;
       for (let attempt = 0; attempt < attempts; attempt++) {
-        content = this.read(path, stretch);
+        content = await this.read(path, stretch);
         if (!content.changed) break;
       }
       if (!content) throw new Error('not read');
@@ -215,14 +255,14 @@ class Lane {
     }
   }
 
-  private read(path: string | Buffer, stretch: LaneStretch | undefined): Content {
+  private async read(path: string | Buffer, stretch: LaneStretch | undefined): Promise<Content> {
     const at = Date.now();
     const { fd, stat } = openForReading(path);
     try {
       const from = BigInt(stretch?.from ?? 0);
       const to = stretch?.to === undefined || BigInt(stretch.to) > stat.size ? stat.size : BigInt(stretch.to);
       const content: Content = { at, stat, chunks: [], holes: [], size: 0n, changed: false, xattrs: [] };
-      if (to > from) this.content(fd, Number(from), Number(to), content);
+      if (to > from) await this.content(fd, Number(from), Number(to), content);
       if (!sameStat(stat, fstatSync(fd, { bigint: true }))) content.changed = true;
       content.xattrs = xattrPairs(listXattrs(fd));
       return content;
@@ -231,20 +271,20 @@ class Lane {
     }
   }
 
-  private content(fd: number, from: number, to: number, content: Content): void {
+  private async content(fd: number, from: number, to: number, content: Content): Promise<void> {
     const length = to - from;
     if (length < wholeFileLimit && from === 0) {
       const got = this.fill(fd, 0, length, from);
       if (got < length) content.changed = true;
       content.size = BigInt(got);
-      if (got > 0) content.chunks.push(this.chunk(this.buffer.subarray(0, got)));
+      if (got > 0) content.chunks.push(await this.chunk(this.buffer.subarray(0, got)));
       return;
     }
     const segments = extents(fd, from, to, content.stat);
     let at = from;
     for (const [start, end] of segments) {
       if (start > at) content.holes.push([String(at), String(start - at)]);
-      const got = this.range(fd, start, end, content.chunks);
+      const got = await this.range(fd, start, end, content.chunks);
       content.size += BigInt(start - at + got);
       at = start + got;
       if (got < end - start) {
@@ -259,7 +299,7 @@ class Lane {
   }
 
   /** Cuts [start, end) into chunks; returns the bytes there really were. */
-  private range(fd: number, start: number, end: number, chunks: string[]): number {
+  private async range(fd: number, start: number, end: number, chunks: string[]): Promise<number> {
     let filled = 0;
     let at = 0;
     let next = start;
@@ -277,7 +317,7 @@ class Lane {
       }
       if (at === filled) return next - start;
       const length = cutPoint(this.buffer, at, filled, next >= end, this.cuts);
-      chunks.push(this.chunk(this.buffer.subarray(at, at + length)));
+      chunks.push(await this.chunk(this.buffer.subarray(at, at + length)));
       at += length;
     }
   }
@@ -299,20 +339,22 @@ class Lane {
     return got;
   }
 
-  /** @param inPlace it lies in the pack's `space` already. */
-  private chunk(content: Buffer, inPlace = false): string {
+  private async chunk(content: Buffer): Promise<string> {
     const id = chunkId(content);
-    if (this.seen.has(id) || this.scope.has(id)) return id;
-    if (inPlace) {
-      this.pack.addSpace(id, content.length);
-    } else {
-      if (this.needsFlush(content.length)) this.flush();
+    if (this.isNew(id, content.length)) {
+      if (this.needsFlush(content.length)) await this.flush();
       this.pack.add(id, content);
     }
-    this.seen.add(id);
-    this.result.fresh += content.length;
-    this.meter.add('new', content.length);
     return id;
+  }
+
+  /** Whether a chunk of this length is to be stored; from then on it is not new any more. */
+  private isNew(id: string, length: number): boolean {
+    if (this.seen.has(id) || this.scope.has(id)) return false;
+    this.seen.add(id);
+    this.result.fresh += length;
+    this.meter.add('new', length);
+    return true;
   }
 
   /** Whether a new chunk of this length goes into the next pack. */
@@ -321,11 +363,20 @@ class Lane {
     return this.pack.contentBytes + length / 2 > this.target || !this.pack.fits(length);
   }
 
-  private flush(): void {
+  private async flush(): Promise<void> {
     if (this.pack.isEmpty) return;
-    const { task } = this;
-    const name = `${task.batch}-${task.lane}-${this.result.packs.length}`;
-    this.result.packs.push(writePlainPack(task.run, name, 'data', this.pack, task.codec));
+    const { pack, result } = this;
+    const { run, codec, seal } = this.task;
+    const name = this.packName(result.packs.length);
+    result.packs.push(
+      seal
+        ? await writeSealedPack(run, name, 'data', pack, codec, seal.key)
+        : writePlainPack(run, name, 'data', pack, codec),
+    );
+  }
+
+  private packName(number: number): string {
+    return `${this.task.batch}-${this.task.lane}-${number}`;
   }
 
   private problem(problem: Problem): void {

@@ -253,7 +253,7 @@ class Merge {
 function storedBy(run: string, batch: number, lane: number): Map<string, string> {
   const chunks = new Map<string, string>();
   for (const pack of readJson<LaneResult>(spoolFiles.laneResult(run, batch, lane))?.packs ?? []) {
-    const sealed = readJson<SealedPack>(`${spoolFiles.plainPack(run, pack.name)}.sealed`);
+    const sealed = readJson<SealedPack>(spoolFiles.sealedMark(run, pack.name));
     if (!sealed) continue;
     for (const [id] of readJson<ChunkPlace[]>(spoolFiles.packChunks(run, pack.name)) ?? []) chunks.set(id, sealed.pack);
   }

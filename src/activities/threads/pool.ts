@@ -4,6 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { warmSealing } from '../../repository/seal.js';
 import { type Answer, unpack } from './answer.js';
 import { type Counts, newChannel, readCounts, stopTask, type TaskChannel } from './progress.js';
 import { SoonFirst, soon } from './task-queue.js';
@@ -47,7 +48,7 @@ export class TaskGroup {
     this.channels.push(channel);
     if (name !== 'rehearseTask') rehearsal?.abort();
     if (this.stopped || this.signal.aborted) stopTask(channel);
-    const task = { ...input, channel, ...(name === 'sealTask' ? soon : {}) };
+    const task = { ...input, channel, ...(name === 'sealTask' || name === 'listTask' ? soon : {}) };
     return unpack((await threads().run(task, { name, transferList })) as Answer<TaskOutput<N>>);
   }
 
@@ -74,7 +75,7 @@ export async function warmPool(): Promise<void> {
 
 let rehearsal: AbortController | undefined;
 
-/** Runs the code of a backup in both standing threads until it is compiled, or until there is real work. */
+/** Runs the code of a backup in both standing threads, and what encrypts here, until it is compiled or there is real work. */
 export async function rehearse(folder: string): Promise<void> {
   rehearsal = new AbortController();
   const { signal } = rehearsal;
@@ -84,7 +85,9 @@ export async function rehearse(folder: string): Promise<void> {
   const results = await Promise.allSettled(tasks);
   rmSync(folder, { recursive: true, force: true });
   const failure = results.find((result) => result.status === 'rejected');
-  if (failure?.status === 'rejected' && !signal.aborted) throw failure.reason;
+  if (signal.aborted) return;
+  if (failure?.status === 'rejected') throw failure.reason;
+  await warmSealing();
 }
 
 export async function closePool(): Promise<void> {

@@ -16,6 +16,8 @@ export const spoolFiles = {
   manifestResult: (run: string) => path.join(run, 'manifest.json'),
   sealed: (run: string, group: string) => path.join(run, 'sealed', `${group}.json`),
   plainPack: (run: string, name: string) => path.join(run, 'plain', name),
+  /** Written once the pack is sealed: `SealedPack`. */
+  sealedMark: (run: string, name: string) => path.join(run, 'plain', `${name}.sealed`),
   /** JSON of the plain pack's chunks, `ChunkPlace[]`: kept apart, since only threads need them. */
   packChunks: (run: string, name: string) => path.join(run, 'plain', `${name}.chunks`),
   pack: (run: string, sha256: string) => path.join(run, 'packs', sha256),
@@ -72,13 +74,13 @@ export interface Problem {
   message: string;
 }
 
-/** A pack in its compressed, not yet encrypted form. */
+/** A filled pack, and its compressed, not yet encrypted form. */
 export interface PlainPack {
   /** File name in `plain`. */
   name: string;
   kind: 'data' | 'manifest';
   plain: number;
-  /** Bytes of the file. */
+  /** Bytes of that form. */
   compressed: number;
   content: number;
 }

@@ -28,6 +28,7 @@ export const restoreMakeTask = answering(restore.restoreMakeTask);
 export const restoreNeedsTask = answering(restore.restoreNeedsTask);
 export const restorePackTask = answering(restore.restorePackTask);
 export const restorePlanTask = answering(restore.restorePlanTask);
+export const listTask = answering(seal.listTask);
 export const sealTask = answering(seal.sealTask);
 export const verifyTask = answering(verify.verifyTask);
 export const walkTask = answering(walk.walkTask);

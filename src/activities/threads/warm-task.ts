@@ -3,19 +3,19 @@ import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compressPack } from '../../repository/codec.js';
-import { sealBytes } from '../../repository/seal.js';
+import { warmSealing } from '../../repository/seal.js';
 import { closeThreadCatalog, threadCatalog } from './catalogs.js';
 import { laneTask } from './lane-task.js';
 import { mergeTask } from './merge-task.js';
 import type { TaskChannel } from './progress.js';
-import { sealTask } from './seal-task.js';
+import { listTask } from './seal-task.js';
 import { spoolFiles, spoolFolders } from './spool-files.js';
 import { type WalkTask, walkTask } from './walk-task.js';
 
 /** Loads compression and encryption into this thread. Runs in a worker thread. */
 export async function warmTask(): Promise<void> {
-  const key = { repository: 'warm', key: new Uint8Array(randomBytes(32)) };
-  await sealBytes(key, 'pack', '', compressPack(Buffer.alloc(4096), { type: 'zstd', level: 3 }));
+  compressPack(Buffer.alloc(4096), { type: 'zstd', level: 3 });
+  await warmSealing();
 }
 
 const program = fileURLToPath(new URL('../../', import.meta.url));
@@ -69,8 +69,8 @@ async function rehearse(
   } satisfies WalkTask);
   const lanes = batches.flatMap((planned, batch) => planned.lanes.map(({ bytes }, lane) => ({ batch, lane, bytes })));
   for (const lane of lanes) {
-    const { packs } = laneTask({ ...shared, ...lane });
-    for (const pack of packs) await sealTask({ ...shared, pack, index, key });
+    const { packs } = await laneTask({ ...shared, ...lane, seal: { key } });
+    listTask({ ...shared, index, packs });
   }
   mergeTask({ ...shared, source: 0, lanes });
   return spoolFiles.manifest(run, 0);

@@ -131,10 +131,6 @@ async function change(context: Context, names: string[], options: Options): Prom
     (await control()).changeKey(loaded, job, { passphrase, cost: options.cost }, { ...unlocking, log }),
   );
   report(context, changes, (change) => `${change.job}: the passphrase is now ${change.slot}`);
-  if (changes.some(({ configured }) => !configured))
-    context.warn(
-      'the config still has another passphrase: put the new one where it reads it, or the next backup fails',
-    );
 }
 
 async function verify(context: Context, names: string[], options: Options): Promise<void> {
@@ -235,6 +231,10 @@ function report(context: Context, changes: KeyChange[], text: (change: KeyChange
       .join('\n'),
   );
   for (const warning of changes.flatMap(({ warnings }) => warnings)) context.warn(warning);
+  if (changes.some(({ configured }) => !configured))
+    context.warn(
+      'the config’s passphrase opens none of it now: put one that does where the config reads it, or the next backup fails',
+    );
   if (changes.some(({ destinations }) => destinations.some(({ error }) => error !== null))) context.exit(3);
 }
 

@@ -28,7 +28,7 @@ async function prune(context: Context, job: string | undefined, options: Options
   if (options.dryRun) {
     const { openLog } = await import('../../control/log.js');
     const log = await openLog(loaded.config, { stderr: 'silent' });
-    for (const name of jobs) documents.push(await planPrune(loaded, name, log));
+    for (const name of jobs) documents.push(await planPrune(loaded, name, log, options));
   } else {
     const interrupt = onInterrupt();
     try {

@@ -25,7 +25,7 @@ export function excludedTables(
 /** The dump tool's options. Of the two families of tools, each knows some that the other refuses. */
 export function dumpArguments(
   database: string,
-  tool: Pick<MysqlTool, 'options'>,
+  tool: Pick<MysqlTool, 'options' | 'flavour' | 'version'>,
   facts: ServerFacts,
   excluded: ReadonlySet<string>,
 ): string[] {
@@ -47,17 +47,25 @@ export function dumpArguments(
     '--no-tablespaces',
   ];
   const has = (name: string): boolean => tool.options.has(name);
+  const position = facts.logPosition && asksForPosition(tool, facts);
   // Of the dump's own moment only under the lock that the position of the log is read with; refused where there are none.
-  if (has(commentedGtids) && facts.gtids && facts.logPosition) args.push(`--${commentedGtids}`);
+  if (has(commentedGtids) && facts.gtids && position) args.push(`--${commentedGtids}`);
   else if (has('set-gtid-purged')) args.push('--set-gtid-purged=OFF');
   // Histograms are kept only by MySQL 8 and later.
   if (has('column-statistics') && (facts.flavour === 'mariadb' || facts.version < 8000))
     args.push('--column-statistics=0');
-  if (facts.logPosition) {
+  if (position) {
     if (has('source-data')) args.push('--source-data=2');
     else if (has('master-data')) args.push('--master-data=2');
   }
   return [...args, ...[...excluded].map((name) => `--ignore-table=${database}.${name}`), '--', database];
+}
+
+/** MySQL 8.4 knows no SHOW MASTER STATUS any more, by which MariaDB's tools and MySQL's before 8.2 ask. */
+function asksForPosition(tool: Pick<MysqlTool, 'flavour' | 'version'>, facts: ServerFacts): boolean {
+  if (facts.flavour === 'mariadb' || facts.version < 8004) return true;
+  const [, major = 0, minor = 0] = /Ver (\d+)\.(\d+)/.exec(tool.version)?.map(Number) ?? [];
+  return tool.flavour === 'mysql' && major * 1000 + minor >= 8002;
 }
 
 export interface DumpStep {

@@ -25,6 +25,7 @@ import { openTunnel, type Tunnel } from '../exec/ssh-tunnel.js';
 import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
+import { foreignTool, unrestorable } from './foreign-tool.js';
 import { asStatements, invalidViews, invalidViewsName, makeInvalidViews } from './invalid-views.js';
 import type { Flavour } from './option-file.js';
 import { dropScratch, dropUnfinished, prepareTarget, removeMark } from './restore.js';
@@ -87,6 +88,9 @@ export class MysqlSource implements DatabaseSource {
         hint: `Install ${facts.flavour === 'mariadb' ? 'mariadb-client' : 'mysql-client'}.`,
       }));
       for (const { name } of databases) {
+        const excluded = excludedTables(name, await findTables(sql, name), this.config.excludeTables);
+        const refused = await unrestorable(sql, tool, facts, name, excluded);
+        if (refused) problems.push({ status: 'fail', message: refused.message, hint: refused.hint ?? '' });
         const missing = missingRights(grants, name, facts.flavour);
         if (missing.length === 0) continue;
         problems.push({
@@ -112,6 +116,8 @@ export class MysqlSource implements DatabaseSource {
       const tool = await this.tool('dump', facts.flavour, context);
       const before = await findTables(sql, database);
       const excluded = excludedTables(database, before, this.config.excludeTables);
+      const refused = await unrestorable(sql, tool, facts, database, excluded);
+      if (refused) throw refused;
       const invalid = await invalidViews(
         sql,
         database,
@@ -243,6 +249,8 @@ export class MysqlSource implements DatabaseSource {
       {
         args: [
           '--binary-mode',
+          // MariaDB's client would take them out of the bodies of programs.
+          '--comments',
           '--default-character-set=utf8mb4',
           '--max-allowed-packet=1073741824',
           ...(sandbox ? ['--sandbox'] : []),
@@ -388,17 +396,6 @@ function notMade(reasons: readonly string[]): DatabaseWarning[] {
     {
       code: 'ViewInvalid',
       message: `${reasons.length} views that could not be read when they were dumped could not be made (${invalidViewsName} of the dump has them); the first: ${reasons[0]}`,
-    },
-  ];
-}
-
-function foreignTool(tool: MysqlTool, facts: ServerFacts): DatabaseWarning[] {
-  if (tool.flavour === facts.flavour) return [];
-  const own = facts.flavour === 'mariadb' ? 'mariadb-dump' : 'MySQL’s mysqldump';
-  return [
-    {
-      code: 'ToolForeign',
-      message: `${facts.product} was dumped by ${tool.version}; its own ${own} is not installed`,
     },
   ];
 }

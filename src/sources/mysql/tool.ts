@@ -107,7 +107,13 @@ export async function runMysqlTool(
   const content = optionFile(address, tool.flavour);
   const common = { ...rest, env, processes: context.processes, signal: context.signal };
   // Not --defaults-extra-file: after that one ~/.my.cnf is still read, and may name another password.
-  const argv = (file: string): string[] => [tool.program, `--defaults-file=${file}`, ...args];
+  const argv = (file: string): string[] => [
+    tool.program,
+    `--defaults-file=${file}`,
+    // MariaDB's client would put whole INSERTs into messages.
+    ...(tool.options.has('print-query-on-error') ? ['--skip-print-query-on-error'] : []),
+    ...args,
+  ];
   if (prefix.length > 0) {
     const behind = secretAsDescriptor(argv(secretDescriptor), content);
     return runTool({

@@ -59,11 +59,15 @@ function withoutPassword(grant: string): string {
   return grant.replace(/ IDENTIFIED (?:BY|VIA) (?:'(?:[^'\\]|\\.|'')*'|[^'])*?(?= REQUIRE | WITH |$)/, '');
 }
 
-/** Makes users that are missing and grants rights. What fails is tried once more at the end, then warned of. */
+/**
+ * Makes users that are missing and grants rights. What fails is tried again as long as others succeed: a user's default role
+ * may be made after him.
+ */
 export async function restoreUsers(sql: Sql, statements: string): Promise<DatabaseWarning[]> {
   let left = statements.split(';\n').filter((statement) => statement !== '' && !statement.startsWith('-- '));
   let problems: string[] = [];
-  for (let round = 0; round < 2 && left.length > 0; round++) {
+  for (let before = left.length + 1; left.length > 0 && left.length < before; ) {
+    before = left.length;
     const failed: string[] = [];
     problems = [];
     for (const statement of left) {

@@ -210,13 +210,24 @@ test('lines are the same however the stream is cut', () => {
 
 test('each family of tools gets the options it knows', () => {
   const facts = { product: '', logPosition: true, gtids: true };
-  const args = (options: string[], flavour: 'mysql' | 'mariadb', version: number) =>
-    dumpArguments('shop', { options: new Set(options) }, { ...facts, flavour, version }, new Set(['a b']));
+  const args = (options: string[], flavour: 'mysql' | 'mariadb', version: number, by = 'Ver 9.7.4') => {
+    const tool = {
+      options: new Set(options),
+      flavour: by.includes('MariaDB') ? 'mariadb' : 'mysql',
+      version: by,
+    } as const;
+    return dumpArguments('shop', tool, { ...facts, flavour, version }, new Set(['a b']));
+  };
   const mysql = ['set-gtid-purged', 'column-statistics', 'source-data', 'master-data'];
   expect(args(mysql, 'mysql', 8004)).toEqual(expect.arrayContaining(['--set-gtid-purged=OFF', '--source-data=2']));
   const commented = [...mysql, 'set-gtid-purged=COMMENTED'];
   expect(args(commented, 'mysql', 8004)).toContain('--set-gtid-purged=COMMENTED');
   expect(args(commented, 'mysql', 8004)).not.toContain('--set-gtid-purged=OFF');
+  // They ask for the position in words that this server does not know.
+  for (const by of ['Ver 8.0.36', 'Ver 10.19 Distrib 10.11.19-MariaDB']) {
+    expect(args(commented, 'mysql', 8004, by).join(' ')).not.toMatch(/data=2|COMMENTED/);
+    expect(args(mysql, 'mysql', 8000, by)).toContain('--source-data=2');
+  }
   facts.gtids = false;
   expect(args(commented, 'mysql', 8004)).toContain('--set-gtid-purged=OFF');
   expect(args(mysql, 'mysql', 8004)).not.toContain('--column-statistics=0');
