@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -98,6 +98,28 @@ test('when the full one is damaged or gone: named, healed from another destinati
 
   for (const name of ['nas', 'offsite']) rmSync(backups.objectPath(name, 'archives/site-2026-11-22-full.tar.gz'));
   expect(await backups.run()).toMatchObject({ status: 'succeeded', mode: 'full' });
+});
+
+test('a host without the private key writes them, builds on them, prunes, compares their hashes and heals', async () => {
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 3072 });
+  backups = await Backups.make((config) => {
+    config.encryption = { publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+    archiveJob({ mode: 'differential', destinations: ['nas', 'offsite'], retention: { keepLast: 2 } })(config);
+  });
+  for (const [at, mode] of ['full', 'differential', 'differential', 'differential'].entries()) {
+    backups.write('a', `content ${at}`);
+    expect(await backups.run()).toMatchObject({ status: 'succeeded', mode });
+    later(hour);
+  }
+  expect(backups.snapshotNames('nas')).toHaveLength(3);
+  expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'clean', findings: [] });
+  const file = backups.objectPath('nas', 'archives/site-2026-11-22-full.tar.gz');
+  const whole = readFileSync(file);
+  rmSync(file);
+  writeFileSync(file, Buffer.from(whole).fill(7, whole.length >> 1, (whole.length >> 1) + 9));
+  expect(await check(backups, { readData: 100 })).toMatchObject({ status: 'damaged', findings: [{ kind: 'damaged' }] });
+  expect((await check(backups, { readData: 100, repair: true })).status).toBe('repaired');
+  expect(readFileSync(file)).toEqual(whole);
 });
 
 test('what is in the catalog alone is read again from the destinations, the archive’s name too', async () => {
