@@ -15,6 +15,16 @@ const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
 type Source = ConfigInput['jobs'][string]['sources'][number];
 
+/** What is made of a server that runs; when that fails it is ended. */
+async function filled<T>(end: () => Promise<void>, fill: () => Promise<T>): Promise<T> {
+  try {
+    return await fill();
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
 /** A filled database of one kind. */
 interface Bench {
   source: Source;
@@ -29,11 +39,17 @@ async function postgres(): Promise<Bench> {
   const server = await PostgresServer.start();
   const row = (from: number, to: number): string =>
     `SELECT g AS id, md5(g::text) AS a, md5((g * 7)::text) AS b, md5((g * 13)::text) AS c, repeat(chr(97 + g % 26), 90) AS filler, now() AS at FROM generate_series(${from}, ${to}) g`;
-  await server.sql('CREATE DATABASE big');
-  await server.sql(`CREATE TABLE orders AS ${row(1, rows)}; ALTER TABLE orders ADD PRIMARY KEY (id)`, 'big');
+  const size = await filled(
+    () => server.remove(),
+    async () => {
+      await server.sql('CREATE DATABASE big');
+      await server.sql(`CREATE TABLE orders AS ${row(1, rows)}; ALTER TABLE orders ADD PRIMARY KEY (id)`, 'big');
+      return Number(await server.sql("SELECT pg_table_size('orders')", 'big'));
+    },
+  );
   return {
     source: { type: 'postgres', url: server.url(), databases: ['big'] },
-    size: Number(await server.sql("SELECT pg_table_size('orders')", 'big')),
+    size,
     async change() {
       await server.sql(`INSERT INTO orders ${row(rows + 1, rows + one)}`, 'big');
       await server.sql(`UPDATE orders SET a = md5(a) WHERE id BETWEEN ${rows / 2} AND ${rows / 2 + one}`, 'big');
@@ -46,11 +62,17 @@ async function mariadb(): Promise<Bench> {
   const server = await startMariaDb('--skip-log-bin', '--innodb-buffer-pool-size=256M');
   const row = (from: number, to: number): string =>
     `SELECT seq, MD5(seq), MD5(seq * 7), MD5(seq * 13), REPEAT(CHAR(97 + seq % 26), 90), NOW() FROM seq_${from}_to_${to}`;
-  server.sql(`CREATE DATABASE big; USE big; CREATE TABLE orders (id INT PRIMARY KEY, a CHAR(32), b CHAR(32), c CHAR(32), filler VARCHAR(100), at DATETIME);
+  const size = await filled(
+    () => server.stop(),
+    async () => {
+      server.sql(`CREATE DATABASE big; USE big; CREATE TABLE orders (id INT PRIMARY KEY, a CHAR(32), b CHAR(32), c CHAR(32), filler VARCHAR(100), at DATETIME);
     INSERT INTO orders ${row(1, rows)}; ANALYZE TABLE orders`);
+      return statSync(`${server.folder}/data/big/orders.ibd`).size;
+    },
+  );
   return {
     source: { type: 'mysql', socket: server.socket, user: 'root', databases: ['big'] },
-    size: statSync(`${server.folder}/data/big/orders.ibd`).size,
+    size,
     change() {
       server.sql(`USE big; INSERT INTO orders ${row(rows + 1, rows + one)};
         UPDATE orders SET a = MD5(a) WHERE id BETWEEN ${rows / 2} AND ${rows / 2 + one}`);

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -7,22 +8,28 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.js';
 import type { Check } from '../../src/control/doctor.js';
 import type { RestoreDocument } from '../../src/workflows/restore-types.js';
 import type { RunDocument } from '../../src/workflows/types.js';
 import { restorer, runPython } from '../docs/python.js';
 import { type Running, TestHost } from '../support/cli.js';
+import { type MariaDb, startMariaDb } from '../support/mariadb.js';
 import { type Mount, mayMount, mountTmpfs } from '../support/mounts.js';
 import { PostgresServer } from '../support/postgres.js';
 
+type JobSource = NonNullable<ConfigInput['jobs']>[string]['sources'][number];
+
 let host: TestHost;
 let server: PostgresServer;
+let mariadb: MariaDb;
 let up: Running;
 /** The spool is a small disk. */
 let spool: Mount | undefined;
@@ -31,7 +38,12 @@ const longFile = () => host.path(`${'ü'.repeat(126)}.db`);
 const nas = () => ({ nas: { type: 'local' as const, path: host.path('nas') } });
 
 beforeAll(async () => {
-  [host, server] = await Promise.all([TestHost.make(), PostgresServer.start()]);
+  [host, server, mariadb] = await Promise.all([TestHost.make(), PostgresServer.start(), startMariaDb()]);
+  // Twice as large in a dump as at the server.
+  mariadb.sql(`CREATE USER holder@localhost IDENTIFIED BY 'pw with " and #'; GRANT ALL ON *.* TO holder@localhost;
+    CREATE DATABASE shop; USE shop; CREATE TABLE a AS SELECT seq AS id, REPEAT(UNHEX(MD5(seq)), 4096) AS b FROM seq_1_to_100;
+    CREATE TABLE held AS SELECT seq AS id FROM seq_1_to_10`);
+  writeFileSync(host.path('my-password'), 'pw with " and #', { mode: 0o600 });
   await server.sql('CREATE DATABASE shop');
   await server.sql(readFileSync(path.resolve(import.meta.dirname, '../support/everything.sql'), 'utf8'), 'shop');
   await server.sql(
@@ -74,11 +86,29 @@ function lives(pid: string | undefined): boolean {
   return existsSync(file) && !/\) Z /.test(readFileSync(file, 'utf8'));
 }
 
+const job = (source: JobSource) => ({ sources: [source], destinations: ['nas'] });
+
+/** Paths below the spool whose names match. */
+const find = (what: RegExp): string[] =>
+  readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
+    .filter((name) => what.test(name))
+    .map((name) => path.join(host.spool, name));
+
 afterAll(async () => {
   await host.killCommands();
   await spool?.remove();
   await host.remove();
-  await server.remove();
+  await Promise.all([server.remove(), mariadb.stop()]);
+});
+
+const mysqlSource = () => ({
+  type: 'mysql' as const,
+  name: 'my',
+  socket: mariadb.socket,
+  user: 'holder',
+  password: `\${file:${host.path('my-password')}}`,
+  databases: ['shop'],
+  globals: false,
 });
 
 test('databases are stored, restored as files, and restored into servers, with the same content', async () => {
@@ -193,41 +223,35 @@ test.runIf(mayMount)(
     await host.configure({
       destinations: nas(),
       jobs: {
-        full: {
-          sources: [
-            { type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['blobs'] },
-            { type: 'sqlite', name: 'app', path: host.path('large.sqlite') },
-          ],
-          destinations: ['nas'],
-        },
+        pg: job({ type: 'postgres', name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['blobs'] }),
+        my: job(mysqlSource()),
+        app: job({ type: 'sqlite', name: 'app', path: host.path('large.sqlite') }),
       },
     });
-    const good = await host.json<RunDocument>(['backup', 'full']);
-    expect(good.status).toBe('succeeded');
+    const jobs = ['pg', 'my', 'app'];
+    const good = await Promise.all(jobs.map((name) => host.json<RunDocument>(['backup', name])));
+    expect(good.map(({ status }) => status)).toEqual(['succeeded', 'succeeded', 'succeeded']);
     const filler = path.join(host.spool, 'filler');
-    const fill = (left: number): void => {
-      const { bavail, bsize } = statfsSync(host.spool);
-      writeFileSync(filler, Buffer.alloc(bavail * bsize - left));
-    };
-    fill(10e6);
-    const run = await host.startRun('full');
-    // Its own words, not of the disk that can't hold them.
-    const told = (): string =>
-      readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.endsWith('0.failed.json'))
-        .map((name) => readFileSync(path.join(host.spool, name), 'utf8'))
-        .join();
-    await until('the dump fails', () => told() !== '');
-    expect(JSON.parse(told())).toMatchObject({ code: 'SpoolFull', message: expect.stringContaining('pg_dump') });
-    expect(
-      readdirSync(host.spool, { recursive: true, encoding: 'utf8' }).filter((name) =>
-        /\.dat$|pgpass|copy\.db/.test(name),
-      ),
-    ).toEqual([]);
-    const [newest] = await host.json<{ id: string; complete: boolean }[]>(['snapshots', 'full']);
-    expect(newest).toMatchObject({ id: good.snapshot, complete: true });
+    const { bavail, bsize } = statfsSync(host.spool);
+    writeFileSync(filler, Buffer.alloc(bavail * bsize - 10e6));
+    // Their own words, not of the disk that can't hold them.
+    const told = (): string[] => find(/0\.failed\.json$/).map((name) => readFileSync(name, 'utf8'));
+    const runs = [await host.startRun('pg')];
+    await until('the dump fails', () => told().length > 0);
+    expect(told().map((text) => JSON.parse(text))).toMatchObject([
+      { code: 'SpoolFull', message: expect.stringContaining('pg_dump') },
+    ]);
+    expect(find(/\.dat$|pgpass|copy\.db/)).toEqual([]);
+    runs.push(...(await Promise.all(['my', 'app'].map((name) => host.startRun(name)))));
+    await until('all dumps have failed', () => told().length === 3);
+    for (const text of told()) expect(JSON.parse(text)).toMatchObject({ code: 'SpoolFull' });
+    for (const [at, name] of jobs.entries()) {
+      const [newest] = await host.json<{ id: string; complete: boolean }[]>(['snapshots', name]);
+      expect(newest).toMatchObject({ id: good[at]?.snapshot, complete: true });
+    }
     rmSync(filler);
-    expect(await host.finished(run, 120_000)).toMatchObject({ status: 'succeeded', warnings: [] });
+    for (const run of runs)
+      expect(await host.finished(run, 120_000)).toMatchObject({ status: 'succeeded', warnings: [] });
     await until('the spool is empty', () => readdirSync(host.spool).every((name) => name === 'restore'));
   },
 );
@@ -276,12 +300,6 @@ test('the doctor says of each database source whether it can be dumped', async (
   expect(existsSync(path.join(host.state, 'tools'))).toBe(false);
 });
 
-/** Paths below the spool whose names match. */
-const find = (what: RegExp): string[] =>
-  readdirSync(host.spool, { recursive: true, encoding: 'utf8' })
-    .filter((name) => what.test(name))
-    .map((name) => path.join(host.spool, name));
-
 test('kill -9 in the middle of a restore: nothing of it stays, in the spool or at the server', async () => {
   await server.sql('CREATE DATABASE slow');
   // Whoever restores it waits in the middle.
@@ -323,30 +341,81 @@ test('kill -9 in the middle of a restore: nothing of it stays, in the spool or a
   expect(await server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('');
 });
 
-test('kill -9 in the middle of a dump: no password and no program stays, and the run goes on', async () => {
-  const holder = server
-    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'slow')
+test('kill -9 in the middle of dumps: no password and no program stays, and the runs go on', async () => {
+  const app = new Database(host.path('held.sqlite'));
+  app.exec('CREATE TABLE t AS SELECT 1 AS id, randomblob(25000000) AS b').close();
+  const pg = { type: 'postgres' as const, name: 'pg', url: `\${file:${host.path('pg-url')}}`, databases: ['shop'] };
+  const jobs = {
+    'killed-pg': job(pg),
+    'killed-my': job(mysqlSource()),
+    'killed-app': job({ type: 'sqlite', name: 'app', path: host.path('held.sqlite') }),
+  };
+  await host.configure({ destinations: nas(), jobs });
+  const hold = server
+    .sql('BEGIN; LOCK TABLE pg_catalog.pg_ts_config IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)', 'shop')
     .catch(() => 'gone');
-  const run = await host.startRun('slow');
+  const holder = spawn('mariadb', [
+    '--no-defaults',
+    '--unbuffered',
+    `--socket=${mariadb.socket}`,
+    '--user=root',
+    'shop',
+  ]);
+  holder.stdin.write("LOCK TABLES held WRITE; SELECT 'held';\n");
+  await once(holder.stdout, 'data');
+  const runs = await Promise.all(['killed-pg', 'killed-my'].map((name) => host.startRun(name)));
   const waits =
     "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_ts_config%' AND wait_event_type = 'Lock'";
   await until('pg_dump waits', async () => (await server.sql(waits)) === '1');
-  const [password] = find(/pgpass-/);
-  const [record] = find(/\.process$/);
-  const pid = readFileSync(record ?? '', 'utf8').split('\n')[0];
-  expect(readFileSync(password ?? '', 'utf8')).toContain('pw with');
-  const told = readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/environ`, 'utf8');
-  expect(told).not.toContain('pw with');
+  const blocked =
+    "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'holder' AND state LIKE 'Waiting for table metadata lock%'";
+  await until('mariadb-dump waits', () => mariadb.sql(blocked).trim() === '1');
+  const passwords = find(/pgpass-|my\.cnf/);
+  expect(passwords.length).toBe(2);
+  for (const file of passwords) {
+    expect(readFileSync(file, 'utf8')).toContain('pw with');
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  }
+  const pids = find(/\.process$/).map((record) => readFileSync(record, 'utf8').split('\n')[0] ?? '');
+  expect(pids.length).toBe(2);
+  for (const pid of pids) {
+    const told = readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/environ`, 'utf8');
+    expect(told).toMatch(/pg_dump|mariadb-dump/);
+    expect(told).not.toContain('pw with');
+  }
+  runs.push(await host.startRun('killed-app'));
+  const copies = (): string[] => find(/held\.sqlite$/).filter((file) => statSync(file).size > 0);
+  for (const deadline = Date.now() + 60_000; copies().length === 0; await sleep(1))
+    if (Date.now() > deadline) throw new Error(`no copy began: ${host.logTail()}`);
   await up.kill('SIGKILL');
-  expect(lives(pid)).toBe(true);
-  await host.up();
-  expect(lives(pid)).toBe(false);
-  expect(existsSync(password ?? '')).toBe(false);
+  // The copy had not been proved yet; nothing is told as done.
+  expect(find(/killed-app.*0\.json$/)).toEqual([]);
+  for (const run of runs) expect(host.document(run)?.endedAt).toBeNull();
+  for (const pid of pids) expect(lives(pid)).toBe(true);
+  up = await host.up();
+  for (const pid of pids) expect(lives(pid)).toBe(false);
+  for (const file of passwords) expect(existsSync(file)).toBe(false);
   await server.sql(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
   );
-  await holder;
-  const document = await host.finished(run, 120_000);
-  expect([document.status, document.warnings]).toEqual(['succeeded', []]);
+  await hold;
+  holder.stdin.end();
+  await once(holder, 'close');
+  for (const [at, name] of Object.keys(jobs).entries()) {
+    const document = await host.finished(runs[at] ?? '', 120_000);
+    expect([document.status, document.warnings]).toEqual(['succeeded', []]);
+    expect(await host.json<{ id: string }[]>(['snapshots', name])).toMatchObject([{ id: document.snapshot }]);
+  }
   expect(host.logTail(1 << 20)).not.toContain('pw with');
+
+  const back = (name: string, database: string, ...options: string[]) =>
+    host.json<RestoreDocument>(['restore', name, '--database', database, ...options]);
+  await back('killed-pg', 'shop', '--into', 'shop_again', '--create');
+  expect(await server.dump('shop_again')).toBe(await server.dump('shop'));
+  await back('killed-my', 'shop', '--into', 'shop_back', '--create');
+  const sums = (database: string): string =>
+    mariadb.sql('CHECKSUM TABLE a, held', database).replaceAll(`${database}.`, '');
+  expect(sums('shop_back')).toBe(sums('shop'));
+  await back('killed-app', host.path('held.sqlite'), '--into', host.path('held-back.sqlite'));
+  execFileSync('cmp', [host.path('held.sqlite'), host.path('held-back.sqlite')]);
 });

@@ -26,6 +26,7 @@ import { addressOf, type MysqlAddress } from './address.js';
 import { checkContent, checkMarks, dumpName, excludedTables, writeDump } from './dump.js';
 import { asToolError } from './errors.js';
 import { foreignTool, unrestorable } from './foreign-tool.js';
+import { inexactText } from './inexact-text.js';
 import { asStatements, invalidViews, invalidViewsName, makeInvalidViews } from './invalid-views.js';
 import type { Flavour } from './option-file.js';
 import { dropScratch, dropUnfinished, prepareTarget, removeMark } from './restore.js';
@@ -128,6 +129,7 @@ export class MysqlSource implements DatabaseSource {
         ...foreignTool(tool, facts),
         ...hidden(database, await grantsOfUser(sql, facts), facts),
         ...unreadable(database, invalid),
+        ...(await inexactText(sql, database, excluded)),
         ...(before.some(({ name }) => name === unfinishedMark) ? [unfinishedWarning(database)] : []),
       ];
       for (const name of [...invalid.keys(), unfinishedMark]) excluded.add(name);
