@@ -193,8 +193,10 @@ function headline(event: NotifyEvent, run: RunDocument): string {
     }
     default: {
       // Destinations that got nothing, because there was nothing to send, are not what failed.
-      const atPlaces = names.length > 0 && (run.error === undefined || run.error.code === 'DestinationMissing');
-      return atPlaces ? `FAILED${at}${count}` : `FAILED: ${cut(run.error?.message ?? run.status, 120)}`;
+      const failing = notStored(run).some(({ error }) => error !== null);
+      return names.length > 0 && (failing || run.error === undefined || run.error.code === 'DestinationMissing')
+        ? `FAILED${at}${count}`
+        : `FAILED: ${cut(run.error?.message ?? run.status, 120)}`;
     }
   }
 }
