@@ -4,7 +4,6 @@ import { findJob } from '../config/load.js';
 import type { JobConfig } from '../config/schema.js';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { checkClocks } from '../repository/clock.js';
 import type { PruneDestination, PruneInput } from '../workflows/care-types.js';
 import type { Host } from './host.js';
 import { takeJobLock } from './job-lock.js';
@@ -13,7 +12,7 @@ import { claimRepository } from './key-setup.js';
 import { type OpenedRepository, openRepository } from './open-repository.js';
 import { pruneDestination } from './prune.js';
 import type { CareContext } from './repack.js';
-import { damagedAt, retentionVerdicts } from './retention-verdicts.js';
+import { damagedAt, refuseJumpedClocks, retentionVerdicts } from './retention-verdicts.js';
 import { runFolder } from './run-context.js';
 import { spoolFolders } from './threads/spool-files.js';
 
@@ -125,9 +124,8 @@ export async function prunePlan(
 
 /** Why a prune would refuse to go by the clocks. */
 function clockProblem(job: JobConfig, name: string, rows: readonly SnapshotRow[], now: Date): string | undefined {
-  const times = rows.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
   try {
-    checkClocks(name, times, Date.now(), now.getTime(), job.retention?.keepWithin);
+    refuseJumpedClocks(job, name, rows, now);
     return undefined;
   } catch (error) {
     if (error instanceof HoldfastError) return `${error.message}. ${error.hint ?? ''}`;

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { HoldfastError } from '../errors.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { checkClocks } from '../repository/clock.js';
 import type { DeletionRecord } from '../repository/deletions.js';
 import { deletionIdOf, deletionName, indexIdOf, indexName, newObjectId, snapshotIdOf } from '../repository/layout.js';
 import { findLive, type Liveness, type LostIndex, lostIndexes } from '../repository/liveness.js';
@@ -15,7 +14,7 @@ import type { Warning } from '../workflows/types.js';
 import { type SendProgress, supply } from './commit.js';
 import { Removal } from './removal.js';
 import { type CareContext, repackGroup } from './repack.js';
-import { damagedAt, rememberDamage, retentionVerdicts, tidiedKey } from './retention-verdicts.js';
+import { damagedAt, refuseJumpedClocks, rememberDamage, retentionVerdicts, tidiedKey } from './retention-verdicts.js';
 import { spoolFiles } from './threads/spool-files.js';
 
 /** No marked object is deleted before this much time has passed by the destination's clock. */
@@ -66,10 +65,7 @@ export async function pruneDestination(
   const here = catalog.snapshots().filter((row) => listed.has(row.name));
   refuseUnknownRoots(context, store, key, listed);
   const now = await store.destination.now(signal);
-  if (options.trustClock !== true) {
-    const times = here.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
-    checkClocks(destination, times, Date.now(), now.getTime(), context.job.retention?.keepWithin);
-  }
+  if (options.trustClock !== true) refuseJumpedClocks(context.job, destination, here, now);
   const removal = new Removal(store, signal);
   const isHere = new Set(here.map(({ id }) => id));
   const damaged = new Set([...damagedAt(catalog, destination)].filter((id) => isHere.has(id)));

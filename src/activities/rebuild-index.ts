@@ -50,10 +50,9 @@ export async function rebuildIndex(
       if (!isLoss(error)) throw error;
     }
   }
-  if (packs.length === 0) return undefined;
-  const supersedes = lostIndexes(catalog, own).map(({ index }) => index);
   const [first, ...rest] = packs;
   if (first === undefined) return undefined;
+  const supersedes = lostIndexes(catalog, own).map(({ index }) => index);
   return {
     id: newObjectId(),
     bytes: indexBytes(packs, supersedes),

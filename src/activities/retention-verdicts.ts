@@ -1,7 +1,7 @@
 import type { JobConfig } from '../config/schema.js';
 import { machineTimezone } from '../config/timezone.js';
 import type { Catalog, SnapshotRow } from '../repository/catalog.js';
-import { clockToleranceMs } from '../repository/clock.js';
+import { checkClocks, clockToleranceMs } from '../repository/clock.js';
 import type { Liveness } from '../repository/liveness.js';
 import { applyRetention, type Verdict } from '../repository/retention.js';
 
@@ -68,3 +68,12 @@ export function retentionVerdicts(
 
 const timezoneOf = ({ schedule }: JobConfig): string =>
   schedule !== undefined && 'timezone' in schedule ? schedule.timezone : machineTimezone();
+
+/**
+ * Refuses to remove anything at a destination by clocks that contradict one another or have jumped.
+ * @throws HoldfastError ClockJumped.
+ */
+export function refuseJumpedClocks(job: JobConfig, destination: string, rows: readonly SnapshotRow[], now: Date): void {
+  const times = rows.map(({ seq, root }) => ({ seq, time: Date.parse(root.time) }));
+  checkClocks(destination, times, Date.now(), now.getTime(), job.retention?.keepWithin);
+}

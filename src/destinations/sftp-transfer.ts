@@ -89,6 +89,19 @@ export async function writeFrom(
   };
 }
 
+/** Asks once for what is missing of `block` from `offset` on; `block` begins at `position` in the file. Returns the bytes there were. */
+function readInto(
+  connection: SftpConnection,
+  handle: Buffer,
+  block: Buffer,
+  offset: number,
+  position: number,
+): Promise<number> {
+  return connection.call<number>((sftp, answer) =>
+    sftp.read(handle, block, offset, block.length - offset, position + offset, (error, bytes) => answer(error, bytes)),
+  );
+}
+
 /** What the server gives at once of the bytes [position, position + length): none where the file ends before. */
 export async function readSome(
   connection: SftpConnection,
@@ -97,10 +110,7 @@ export async function readSome(
   length: number,
 ): Promise<Buffer> {
   const block = Buffer.allocUnsafe(length);
-  const got = await connection.call<number>((sftp, answer) =>
-    sftp.read(handle, block, 0, length, position, (error, bytes) => answer(error, bytes)),
-  );
-  return block.subarray(0, got);
+  return block.subarray(0, await readInto(connection, handle, block, 0, position));
 }
 
 /** Exactly the bytes [position, position + length), or fewer where the file ends before. */
@@ -113,10 +123,7 @@ export async function readBlock(
   const block = Buffer.allocUnsafe(length);
   let filled = 0;
   while (filled < length) {
-    const offset = filled;
-    const got = await connection.call<number>((sftp, answer) =>
-      sftp.read(handle, block, offset, length - offset, position + offset, (error, bytes) => answer(error, bytes)),
-    );
+    const got = await readInto(connection, handle, block, filled, position);
     if (got === 0) break;
     filled += got;
   }
