@@ -22,13 +22,15 @@ import { TaskGroup } from './threads/pool.js';
 /** About what a catalog's file grows by. */
 const catalogBytesPerChunk = 64;
 
+/** Every worker of this process has them. */
+const keys = new Map<string, Promise<RepositoryKey | undefined>>();
+
 /** What every activity of this host shares: config, catalogs, open destinations, unlocked keys. */
 export class Host {
   readonly history: History;
   /** What notifiers have told and are about to tell. */
   readonly outbox: Outbox;
   private readonly opened = new Map<string, { config: string; destination: Promise<Destination> }>();
-  private readonly keys = new Map<string, Promise<RepositoryKey | undefined>>();
   private readonly catalogs = new Map<string, Catalog>();
   private readonly filters = new Map<string, Promise<SharedArrayBuffer>>();
   /** When a destination was last seen to hold a job's repository, by the process's clock. */
@@ -211,18 +213,18 @@ export class Host {
   async unlock(file: KeyFile, passphrase: string | undefined): Promise<RepositoryKey | undefined> {
     if (file.objects === 'rsa') return this.rsaKey(file, passphrase);
     const id = keyId(file, passphrase);
-    let key = this.keys.get(id);
+    let key = keys.get(id);
     if (!key) {
       key = unlock(file, passphrase);
-      this.keys.set(id, key);
-      key.catch(() => this.keys.delete(id));
+      keys.set(id, key);
+      key.catch(() => keys.delete(id));
     }
     return key;
   }
 
   /** Spares the derivation for a key that was made just now. */
   remember(file: KeyFile, passphrase: string | undefined, key: RepositoryKey | undefined): void {
-    this.keys.set(keyId(file, passphrase), Promise.resolve(key));
+    keys.set(keyId(file, passphrase), Promise.resolve(key));
   }
 
   async close(): Promise<void> {

@@ -4,16 +4,16 @@ import { createInterface } from 'node:readline';
 import type { LoadedConfig } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import { version } from '../version.js';
-import type { RunDocument } from '../workflows/types.js';
 import type { StartedRun } from './backup.js';
-import type { RunUpdate } from './follow.js';
-import { type UpAnswer, type UpRequest, upSocketPath } from './up-socket.js';
+import { requestLimit, type UpAnswer, type UpOrder, type UpRequest, upSocketPath } from './up-socket.js';
 
-/** Backups that `holdfast up` started and follows for a command. */
-export interface AskedBackups {
+/** Runs that `holdfast up` started and follows for a command. */
+export interface AskedRuns<Update, Document> {
   started: StartedRun[];
   /** Updates of one of them, and its document at the end. @throws UpGone; what following throws. */
-  follow(run: string): AsyncGenerator<RunUpdate, RunDocument>;
+  follow(run: string): AsyncGenerator<Update, Document>;
+  /** Lets `up` end what it does for this command alone, and waits for that. */
+  leave(): Promise<void>;
   close(): void;
 }
 
@@ -21,18 +21,22 @@ export interface AskedBackups {
 export class UpGone extends Error {}
 
 /**
- * Asks the `holdfast up` of this state folder to start backups.
+ * Asks the `holdfast up` of this state folder to start backups, or to restore.
  *
  * @returns undefined where none is up or it can't: the caller has to do it itself.
  * @throws HoldfastError what starting throws.
  */
-export async function askUp(
+export async function askUp<Update, Document>(
   { config, hash }: LoadedConfig,
-  request: Omit<UpRequest, 'version' | 'hash'>,
-): Promise<AskedBackups | undefined> {
+  order: UpOrder,
+  intervalMs: number | undefined,
+): Promise<AskedRuns<Update, Document> | undefined> {
   const path = upSocketPath(config.state);
   if (!existsSync(path)) return undefined;
-  const answers = new Answers(connect(path), { ...request, version, hash });
+  const request: UpRequest = { ...order, version, hash, ...(intervalMs === undefined ? {} : { intervalMs }) };
+  const line = `${JSON.stringify(request)}\n`;
+  if (Buffer.byteLength(line) > requestLimit) return undefined;
+  const answers = new Answers<Update, Document>(connect(path), line);
   try {
     const first = await answers.next('');
     if ('started' in first) return answers.asked(first.started);
@@ -44,36 +48,41 @@ export async function askUp(
 }
 
 /** The answers by the run they are about; those about none under ''. */
-class Answers {
-  private readonly waiting = new Map<string, UpAnswer[]>();
+class Answers<Update, Document> {
+  private readonly waiting = new Map<string, UpAnswer<Update, Document>[]>();
   private wake: (() => void)[] = [];
   private gone = false;
   private error: HoldfastError | undefined;
 
   constructor(
     private readonly socket: Socket,
-    request: UpRequest,
+    request: string,
   ) {
     const lines = createInterface({ input: socket });
-    lines.on('line', (line) => this.take(JSON.parse(line) as UpAnswer));
+    lines.on('line', (line) => this.take(JSON.parse(line) as UpAnswer<Update, Document>));
     // Nobody listens behind a socket that a killed `up` left; readline passes the error on.
     for (const end of [socket, lines]) end.on('error', () => socket.destroy());
     socket.on('close', () => {
       this.gone = true;
       this.wakeAll();
     });
-    socket.write(`${JSON.stringify(request)}\n`);
+    socket.write(request);
   }
 
-  asked(started: StartedRun[]): AskedBackups {
-    return { started, follow: (run) => this.follow(run), close: () => this.close() };
+  asked(started: StartedRun[]): AskedRuns<Update, Document> {
+    return { started, follow: (run) => this.follow(run), leave: () => this.leave(), close: () => this.close() };
+  }
+
+  private async leave(): Promise<void> {
+    this.socket.end();
+    while (!this.gone) await new Promise<void>((resolve) => this.wake.push(resolve));
   }
 
   close(): void {
     this.socket.destroy();
   }
 
-  async next(run: string): Promise<UpAnswer> {
+  async next(run: string): Promise<UpAnswer<Update, Document>> {
     for (;;) {
       const answer = this.waiting.get(run)?.shift();
       if (answer !== undefined) return answer;
@@ -83,7 +92,7 @@ class Answers {
     }
   }
 
-  private async *follow(run: string): AsyncGenerator<RunUpdate, RunDocument> {
+  private async *follow(run: string): AsyncGenerator<Update, Document> {
     for (;;) {
       const answer = await this.next(run);
       if ('document' in answer) return answer.document;
@@ -91,7 +100,7 @@ class Answers {
     }
   }
 
-  private take(answer: UpAnswer): void {
+  private take(answer: UpAnswer<Update, Document>): void {
     if ('error' in answer) {
       const { code, message, hint } = answer.error;
       this.error = new HoldfastError(code, message, hint === undefined ? {} : { hint });

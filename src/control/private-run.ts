@@ -96,7 +96,14 @@ export async function withPrivateWorker<T>(
   const native = await connectNative(await temporalOf(loaded), embedded);
   try {
     const { client } = temporal;
-    const worker = await startPrivateWorker({ ...options, loaded, client, native: native.connection, tracing });
+    const worker = await startPrivateWorker({
+      ...options,
+      loaded,
+      client,
+      native: native.connection,
+      tracing,
+      sharesThreads: session.worker !== undefined,
+    });
     try {
       return await work(worker.finished);
     } finally {

@@ -141,6 +141,12 @@ export function compressPack(data: Uint8Array, codec: Codec): Uint8Array {
   return scratch.subarray(0, context.compressor.compress2(scratch, data));
 }
 
+/** Gives that memory back. */
+export function dropPackScratch(): void {
+  scratch = undefined;
+  context = undefined;
+}
+
 function newCompressor(level: number): InstanceType<ZstdBinding['CCtx']> {
   const { CCtx, CParameter } = zstdBinding();
   const compressor = new CCtx();

@@ -3,6 +3,7 @@ import type { Catalog, ChunkLocation } from './catalog.js';
 /** Answers where chunks may be taken from, within the indexes of one snapshot. */
 export class Scope {
   private readonly allowed = new Map<number, string | undefined>();
+  private readonly stores = new Map<string, boolean>();
   private readonly indexes: ReadonlySet<string>;
 
   /**
@@ -37,8 +38,18 @@ export class Scope {
       if (hash !== undefined) places.push({ pack: hash, offset: at, length });
     }
     if (places.length < 2) return places;
-    const isStored = ({ pack }: ChunkLocation): boolean => this.catalog.holders(this.catalog.objectOf(pack)).length > 0;
+    const isStored = ({ pack }: ChunkLocation): boolean => this.isStored(pack);
     return [...places.filter(isStored), ...places.filter((place) => !isStored(place))];
+  }
+
+  /** Whether any destination was known to hold the pack when it was first asked. */
+  isStored(pack: string): boolean {
+    let stored = this.stores.get(pack);
+    if (stored === undefined) {
+      stored = this.catalog.holders(this.catalog.objectOf(pack)).length > 0;
+      this.stores.set(pack, stored);
+    }
+    return stored;
   }
 
   /** The pack's hash when it is in scope. */

@@ -9,7 +9,7 @@ import { Host } from '../activities/host.js';
 import { openRepository } from '../activities/open-repository.js';
 import type { RestoreActivities } from '../activities/restore.js';
 import type { TargetServer } from '../activities/restore-database.js';
-import { closePool } from '../activities/threads/pool.js';
+import { closePool, collectGarbage } from '../activities/threads/pool.js';
 import type { LoadedConfig } from '../config/load.js';
 import type { Tracing } from '../tracing/tracing.js';
 import { restoreActivitiesOf } from './restore-activities.js';
@@ -24,6 +24,8 @@ export interface PrivateWorkerOptions {
   queue: string;
   log: Logger;
   tracing?: Tracing | undefined;
+  /** The process has another worker, which goes on with the same threads. */
+  sharesThreads?: boolean;
   /** The server to restore a database to. */
   targetServer?: TargetServer | undefined;
   /** The password of an archive to export; never written down. */
@@ -34,6 +36,7 @@ export interface PrivateWorkerOptions {
 export async function startPrivateWorker(options: PrivateWorkerOptions): Promise<RunningWorker> {
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
+  if (options.sharesThreads === true) void collectGarbage().catch(() => undefined);
   const host = new Host(loaded, client, log);
   void sweepRestores(host).catch((error: unknown) => log.debug({ err: error }, 'looking for killed restores failed'));
   const worker = await Worker.create({
@@ -63,7 +66,8 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   });
   const finished = worker.run().finally(async () => {
     await host.close();
-    await closePool();
+    if (options.sharesThreads === true) void collectGarbage().catch(() => undefined);
+    else await closePool();
   });
   finished.catch(() => undefined);
   return {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -143,6 +143,38 @@ describe('with `up`', () => {
     const url = ['--database', 'x', '--target-url', 'postgres://u:p@h/d', '--host'];
     const refused = await host.json<{ error: { code: string } }>(['restore', 'site', ...url], [2]);
     expect(refused.error.code).toBe('UsageInvalid');
+  });
+
+  it('restores for a command that may do the same, and stops with it', async () => {
+    const up = await host.up();
+    const restoring = () => up.stderr.match(/restoring for a command/g)?.length ?? 0;
+    const asked = (name: string) => ['restore', 'site', '--to', host.path(name), '--json'];
+    const begun = () => readdirSync(join(host.state, 'run')).some((name) => /^restore-.*\.lock\.json$/.test(name));
+    const interrupted = host.start(asked('by-up'));
+    await until(begun, 'it began');
+    const left = await interrupted.kill('SIGINT');
+    expect(left).toMatchObject({ code: 130, stderr: expect.stringContaining('the same command goes on') });
+    expect(begun()).toBe(false);
+    const again = await host.run(asked('by-up'));
+    expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('left unfinished') });
+    expect(JSON.parse(again.stdout)).toMatchObject({ status: 'succeeded', files: { skipped: 0, failed: 0 } });
+    expect(readFileSync(join(host.path('by-up'), host.source, 'a.txt'), 'utf8')).toBe('first');
+    expect(restoring()).toBe(2);
+
+    const umask = process.umask(0o007);
+    try {
+      expect((await host.run(asked('by-itself'))).code).toBe(0);
+    } finally {
+      process.umask(umask);
+    }
+    expect(restoring()).toBe(2);
+
+    const orphan = host.start(asked('alone'));
+    await until(begun, 'it began');
+    await up.kill('SIGKILL');
+    const ended = await orphan.ended;
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(ended.stdout)).toMatchObject({ status: 'succeeded', files: { skipped: 0, failed: 0 } });
   });
 
   it('takes orders from its user alone, and none that it does not understand', async () => {

@@ -7,8 +7,8 @@ import type { ChunkPlace } from '../../repository/pack-writer.js';
 import { packTarget } from '../../repository/pack-writer.js';
 import { type RepositoryKey, sealBytes } from '../../repository/seal.js';
 import { closeThreadCatalog, threadCatalog } from './catalogs.js';
+import { sharedPack } from './pack-memory.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { sharedPack } from './shared-pack.js';
 
 interface ContentsTask {
   channel: TaskChannel;

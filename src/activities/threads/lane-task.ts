@@ -22,9 +22,9 @@ import type { RepositoryKey } from '../../repository/seal.js';
 import { openForReading, openQuietly, ReadProblem, readProblem, sameStat } from '../../sources/files/read.js';
 import { threadCatalog } from './catalogs.js';
 import { LineWriter, readJson, writeJson } from './line-writer.js';
+import { sharedPack } from './pack-memory.js';
 import { writePlainPack, writeSealedPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { sharedPack } from './shared-pack.js';
 import {
   type LaneResult,
   type LaneStretch,
@@ -59,8 +59,13 @@ const racyNs = 2_000_000_000n;
 const maxProblems = 1000;
 const window = 2 * maxChunk;
 
-// One buffer each for a thread's lifetime: tasks of a thread follow one another.
+// One buffer for a thread's lifetime: tasks of a thread follow one another.
 let readBuffer: Buffer | undefined;
+
+/** Gives it back. */
+export function dropReadBuffer(): void {
+  readBuffer = undefined;
+}
 
 /** What reading one stretch of a file gave. */
 interface Content {

@@ -13,9 +13,9 @@ import type { ManifestPart } from '../../repository/root.js';
 import { Scope } from '../../repository/scope.js';
 import { threadCatalog } from './catalogs.js';
 import { LineWriter, readJson } from './line-writer.js';
+import { sharedPack } from './pack-memory.js';
 import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { sharedPack } from './shared-pack.js';
 import {
   type LaneResult,
   type PlainPack,

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { collectAll } from '../../platform/collect.js';
 import { warmSealing } from '../../repository/seal.js';
 import { type Answer, unpack } from './answer.js';
 import { type Counts, newChannel, readCounts, stopTask, type TaskChannel } from './progress.js';
@@ -71,6 +72,14 @@ export class TaskGroup {
 export async function warmPool(): Promise<void> {
   const group = new TaskGroup(new AbortController().signal);
   await Promise.all([group.run('warmTask', {}), group.run('warmTask', {})]);
+}
+
+/** Gives back what is dead in this thread and in the standing ones: else what one kind of work left is held beside what the next needs. */
+export async function collectGarbage(): Promise<void> {
+  const group = new TaskGroup(new AbortController().signal);
+  const threads = Promise.all([group.run('collectTask', {}), group.run('collectTask', {})]);
+  collectAll();
+  await threads;
 }
 
 let rehearsal: AbortController | undefined;

@@ -3,9 +3,9 @@ import type { Codec } from '../../repository/codec.js';
 import { type ChunkPlace, packTarget } from '../../repository/pack-writer.js';
 import { chunkAt, openPack } from '../../repository/reader.js';
 import type { RepositoryKey } from '../../repository/seal.js';
+import { sharedPack } from './pack-memory.js';
 import { writePlainPack } from './plain-pack.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { sharedPack } from './shared-pack.js';
 import type { PlainPack } from './spool-files.js';
 
 export interface RepackTask {

@@ -19,8 +19,8 @@ import { contentOf, type WriteResult, writePack } from '../../repository/restore
 import type { Root } from '../../repository/root.js';
 import type { RepositoryKey } from '../../repository/seal.js';
 import { readJson } from './line-writer.js';
+import { withTarMemory } from './pack-memory.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { withTarMemory } from './tar-memory.js';
 
 interface SnapshotTask {
   channel: TaskChannel;

@@ -32,5 +32,6 @@ export const listTask = answering(seal.listTask);
 export const sealTask = answering(seal.sealTask);
 export const verifyTask = answering(verify.verifyTask);
 export const walkTask = answering(walk.walkTask);
+export const collectTask = answering(warm.collectTask);
 export const rehearseTask = answering(warm.rehearseTask);
 export const warmTask = answering(warm.warmTask);

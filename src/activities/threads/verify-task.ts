@@ -2,8 +2,8 @@ import { HoldfastError } from '../../errors.js';
 import { chunkAt, openPack } from '../../repository/reader.js';
 import { canRead, type RepositoryKey } from '../../repository/seal.js';
 import { threadCatalog } from './catalogs.js';
+import { withTarMemory } from './pack-memory.js';
 import { Meter, type TaskChannel } from './progress.js';
-import { withTarMemory } from './tar-memory.js';
 
 export interface VerifyTask {
   channel: TaskChannel;

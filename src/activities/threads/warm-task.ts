@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compressPack } from '../../repository/codec.js';
+import { collectAll } from '../../platform/collect.js';
+import { compressPack, dropPackScratch } from '../../repository/codec.js';
 import { warmSealing } from '../../repository/seal.js';
 import { closeThreadCatalog, threadCatalog } from './catalogs.js';
-import { laneTask } from './lane-task.js';
+import { dropReadBuffer, laneTask } from './lane-task.js';
 import { mergeTask } from './merge-task.js';
+import { dropPackMemory } from './pack-memory.js';
 import type { TaskChannel } from './progress.js';
 import { listTask } from './seal-task.js';
 import { spoolFiles, spoolFolders } from './spool-files.js';
@@ -16,6 +18,14 @@ import { type WalkTask, walkTask } from './walk-task.js';
 export async function warmTask(): Promise<void> {
   compressPack(Buffer.alloc(4096), { type: 'zstd', level: 3 });
   await warmSealing();
+}
+
+/** Gives back the memory that this thread keeps for its next pack, and what is dead. Runs in a worker thread. */
+export function collectTask(): void {
+  dropPackMemory();
+  dropReadBuffer();
+  dropPackScratch();
+  collectAll();
 }
 
 const program = fileURLToPath(new URL('../../', import.meta.url));

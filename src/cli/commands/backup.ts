@@ -66,10 +66,9 @@ async function byUp(
   // Traces begin with the command.
   if (loaded.config.traces !== undefined || context.options.identity !== undefined) return false;
   const display = makeDisplay(context);
-  const { intervalMs } = display;
   const { askUp, UpGone } = await import('../../control/ask-up.js');
-  const request = { jobs, options: optionsOf(options), ...(intervalMs === undefined ? {} : { intervalMs }) };
-  const asked = await askUp(loaded, request);
+  const order = { jobs, options: optionsOf(options) };
+  const asked = await askUp<RunUpdate, RunDocument>(loaded, order, display.intervalMs);
   if (asked === undefined) return false;
   interrupt.signal.addEventListener('abort', asked.close, { once: true });
   try {

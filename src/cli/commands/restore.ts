@@ -1,13 +1,14 @@
 import { isAbsolute, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { LoadedConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
-import type { RestoreRequest } from '../../control/restore.js';
+import type { RestoreRequest, RestoreUpdate } from '../../control/restore.js';
 import type { DatabasePlan } from '../../control/restore-database.js';
 import { HoldfastError } from '../../errors.js';
-import type { OverwriteMode } from '../../workflows/restore-types.js';
+import type { OverwriteMode, RestoreDocument } from '../../workflows/restore-types.js';
 import type { Context } from '../context.js';
-import { onInterrupt } from '../interrupt.js';
-import { makeRestoreDisplay, restoreText } from '../print/restore.js';
+import { type Interrupt, onInterrupt } from '../interrupt.js';
+import { makeRestoreDisplay, type RestoreDisplay, restoreText } from '../print/restore.js';
 import { exitCodeOfRun } from '../print/run.js';
 import { withSession } from '../session.js';
 
@@ -117,14 +118,23 @@ async function run(context: Context, job: string, paths: string[], options: Opti
     ...(asked === undefined ? {} : { database: asked.database }),
     ...(options.from === undefined ? {} : { destination: options.from }),
   };
-  const [{ openLog }, { restore, throughFolder }] = await Promise.all([
-    import('../../control/log.js'),
-    import('../../control/restore.js'),
-  ]);
-  const log = await openLog(loaded.config, { stderr: context.options.verbose ? 'info' : 'silent' });
   const interrupt = onInterrupt();
   const display = makeRestoreDisplay(context);
+  const end = (document: RestoreDocument): void => {
+    display.clear();
+    context.result(document, () => restoreText(document));
+    context.exit(exitCodeOfRun(document.status));
+  };
+  const tellResumed = (run: string): void => context.say(`going on with ${run}, which was left unfinished`);
   try {
+    const byItself = options.host !== true && asked === undefined && context.options.verbose !== true;
+    const done = byItself ? await byUp(context, loaded, request, interrupt, display, tellResumed) : undefined;
+    if (done !== undefined) return end(done);
+    const [{ openLog }, { restore, throughFolder }] = await Promise.all([
+      import('../../control/log.js'),
+      import('../../control/restore.js'),
+    ]);
+    const log = await openLog(loaded.config, { stderr: context.options.verbose ? 'info' : 'silent' });
     await withSession(context, loaded, { command: 'restore', worker: options.host === true }, async (session) => {
       const placed = asked?.database.load === undefined ? request : throughFolder(session, request);
       const document = await restore(session, placed, {
@@ -135,13 +145,11 @@ async function run(context: Context, job: string, paths: string[], options: Opti
         intervalMs: display.intervalMs,
         onUpdate: (update) => display.update(update),
         onStart: (id, resumed) => {
-          if (resumed && options.host !== true) context.say(`going on with ${id}, which was left unfinished`);
+          if (resumed && options.host !== true) tellResumed(id);
           else if (options.host === true) context.say(`${resumed ? 'joining' : 'started'} ${id}`);
         },
       });
-      display.clear();
-      context.result(document, () => restoreText(document));
-      context.exit(exitCodeOfRun(document.status));
+      end(document);
     });
   } catch (error) {
     display.clear();
@@ -155,5 +163,49 @@ async function run(context: Context, job: string, paths: string[], options: Opti
     context.exit(130);
   } finally {
     interrupt.dispose();
+  }
+}
+
+/**
+ * Lets the `holdfast up` of this state folder do it, whose worker is warm; it stops with this command. Undefined where there is none
+ * that can, or it went away: the same request then goes on in this process.
+ */
+async function byUp(
+  context: Context,
+  loaded: LoadedConfig,
+  request: RestoreRequest,
+  interrupt: Interrupt,
+  display: RestoreDisplay,
+  tellResumed: (run: string) => void,
+): Promise<RestoreDocument | undefined> {
+  const [{ askUp, UpGone }, { processRights }] = await Promise.all([
+    import('../../control/ask-up.js'),
+    import('../../platform/rights.js'),
+  ]);
+  const rights = processRights();
+  if (rights === undefined || loaded.config.traces !== undefined || context.options.identity !== undefined) return;
+  const asked = await askUp<RestoreUpdate, RestoreDocument>(loaded, { restore: request, rights }, display.intervalMs);
+  const started = asked?.started[0];
+  if (asked === undefined || started === undefined) return undefined;
+  if (started.joined) tellResumed(started.run);
+  const left = new Promise<never>((_, reject) => {
+    const leave = () => void asked.leave().then(() => reject(new HoldfastError('Cancelled', 'interrupted')));
+    if (interrupt.signal.aborted) leave();
+    else interrupt.signal.addEventListener('abort', leave, { once: true });
+  });
+  left.catch(() => undefined);
+  try {
+    const updates = asked.follow(started.run);
+    for (;;) {
+      const next = await Promise.race([updates.next(), left]);
+      if (next.done) return next.value;
+      display.update(next.value);
+    }
+  } catch (error) {
+    if (interrupt.signal.aborted) await left;
+    if (!(error instanceof UpGone)) throw error;
+    return undefined;
+  } finally {
+    asked.close();
   }
 }

@@ -10,7 +10,6 @@ export class ChunkFinder {
   readonly packs: string[] = [];
   readonly scope: Scope;
   private readonly numbers = new Map<string, number>();
-  private readonly stored = new Map<string, boolean>();
   private readonly indexes: ReadonlySet<string>;
   /** The catalog's pack numbers to hashes, of packs in scope. */
   private readonly hashes = new Map<number, string | undefined>();
@@ -49,7 +48,7 @@ export class ChunkFinder {
     for (const place of places) {
       if (this.bad.has(place.pack)) continue;
       const used = place.pack === prefer ? 2 : this.numbers.has(place.pack) ? 1 : 0;
-      const rank = (this.isStored(place.pack) ? 3 : 0) + used;
+      const rank = (this.scope.isStored(place.pack) ? 3 : 0) + used;
       if (rank > bestRank) {
         best = place;
         bestRank = rank;
@@ -74,14 +73,5 @@ export class ChunkFinder {
     const hash = listed ? this.catalog.packByNumber(number)?.hash : undefined;
     this.hashes.set(number, hash);
     return hash;
-  }
-
-  private isStored(pack: string): boolean {
-    let stored = this.stored.get(pack);
-    if (stored === undefined) {
-      stored = this.catalog.holders(this.catalog.objectOf(pack)).length > 0;
-      this.stored.set(pack, stored);
-    }
-    return stored;
   }
 }

@@ -1,8 +1,8 @@
 import { appendFileSync } from 'node:fs';
 
-const limit = 32 * 1024 * 1024;
+const limit = 4 * 1024 * 1024;
 
-/** Appends lines to many files, few of them at a time, holding at most about 32 MiB. */
+/** Appends lines to many files, few of them at a time, holding at most about 4 MiB. */
 export class LineBuffers {
   private readonly pending = new Map<string, string[]>();
   private held = 0;
