@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { FtpDestinationConfig } from './config.js';
-import { connect, type FtpConnection } from './ftp-connection.js';
+import { connect, type FtpConnection, type FtpServer } from './ftp-connection.js';
 import { replyOf } from './ftp-errors.js';
 
 /** Servers end idle connections after some minutes, firewalls forget them sooner. */
@@ -16,7 +16,7 @@ export class FtpPool {
   private most: number;
   private closed = false;
   /** What the first connection was told holds for the others. */
-  private known: Pick<FtpConnection, 'features' | 'root'> | undefined;
+  private known: FtpServer | undefined;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -95,7 +95,7 @@ export class FtpPool {
     this.count += 1;
     try {
       const connection = await connect(this.label, this.config, signal, this.known);
-      this.known ??= { features: connection.features, root: connection.root };
+      this.known ??= { features: connection.features, root: connection.root, pipelines: connection.pipelines };
       this.all.add(connection);
       return connection;
     } catch (error) {

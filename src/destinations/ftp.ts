@@ -2,6 +2,7 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { FileInfo } from 'basic-ftp';
 import { errnoOf, HoldfastError } from '../errors.js';
 import { digestMismatch, type OpenBody, openBody, piecesOf, sha256Of } from './body.js';
 import { cancelled, isAbort, withinGrace } from './cancelled.js';
@@ -10,7 +11,9 @@ import type { Body, Destination, ObjectInfo, PutOptions } from './destination.js
 import type { FtpConnection } from './ftp-connection.js';
 import { ftpError, isAbsent, refusesToWrite, replyOf } from './ftp-errors.js';
 import { modifiedOf } from './ftp-list.js';
+import { type FtpReply, pipelined, refusalOf } from './ftp-pipeline.js';
 import { FtpPool } from './ftp-pool.js';
+import { plainPath, StatLists } from './ftp-stat-list.js';
 import { digestOf, download, nothing, serverDigest, upload } from './ftp-transfer.js';
 import { checkKey, temporaryPrefix } from './keys.js';
 import { type FolderContent, walkFolders } from './remote-walk.js';
@@ -26,23 +29,17 @@ const probeMs = 10_000;
 const staleLockMs = 60_000;
 /** Each takes a connection of its own. */
 const foldersAtOnce = 8;
-/** A path that no server takes for a pattern or an option. */
-const plainPath = /^(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)+\/?$/;
+/** All of them may go over one connection. */
+const foldersByStat = 256;
 /** Exclusive objects are small records; those are read back. */
 const readBackLimit = 8 * 1024 * 1024;
-
-interface Entry {
-  path: string;
-  key: string;
-  size: number;
-  modified: Date;
-}
 
 /** A folder on an FTP server, with TLS or without. Nothing in FTP makes a server sync what it took to its disk. */
 export class FtpDestination implements Destination {
   readonly type = 'ftp';
   private readonly pool: FtpPool;
   private readonly label: string;
+  private readonly stats: StatLists;
   private readonly temporaries = new TemporaryNames();
   /** Folders that are known to exist, relative to the root, so that only their first object pays for that. */
   private readonly folders = new Map<string, Promise<void>>();
@@ -57,6 +54,7 @@ export class FtpDestination implements Destination {
   ) {
     this.label = `Destination "${name}" (${config.user}@${config.host}:${config.path})`;
     this.pool = new FtpPool(`Destination "${name}"`, config);
+    this.stats = new StatLists(this.pool);
   }
 
   async ensureRoot(signal?: AbortSignal): Promise<void> {
@@ -134,23 +132,16 @@ export class FtpDestination implements Destination {
   async stat(key: string, signal?: AbortSignal): Promise<ObjectInfo | undefined> {
     checkKey(key);
     return await this.run(`looking at ${key}`, signal, async (connection) => {
-      const path = pathOf(connection, key);
-      const size = await fileSize(connection, path);
-      if (size === undefined) {
-        await this.checkRoot(connection);
-        return undefined;
-      }
-      return { key, size, modified: (await modificationTime(connection, path)) ?? new Date(0) };
+      const size = await this.sizeIfThere(connection, key);
+      if (size === undefined) return undefined;
+      const modified = await modificationTime(connection, pathOf(connection, key));
+      return { key, size, modified: modified ?? new Date(0) };
     });
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {
-    for await (const { key, size, modified } of this.walk(
-      prefix,
-      signal,
-      (name) => !name.startsWith(temporaryPrefix),
-    )) {
-      if (key.startsWith(prefix)) yield { key, size, modified };
+    for await (const info of this.walk(prefix, signal, (name) => !name.startsWith(temporaryPrefix))) {
+      if (info.key.startsWith(prefix)) yield info;
     }
   }
 
@@ -181,9 +172,10 @@ export class FtpDestination implements Destination {
   async sweep(prefix: string, olderThanMs: number, signal?: AbortSignal): Promise<number> {
     const before = (await this.now(signal)).getTime() - olderThanMs;
     let removed = 0;
-    for await (const { path, key } of this.walk(prefix, signal, (name) => name.startsWith(temporaryPrefix))) {
+    for await (const { key } of this.walk(prefix, signal, (name) => name.startsWith(temporaryPrefix))) {
       if (!key.startsWith(prefix)) continue;
       const gone = await this.run(`sweeping ${key}`, signal, async (connection) => {
+        const path = pathOf(connection, key);
         const modified = await modificationTime(connection, path);
         return modified !== undefined && modified.getTime() < before && (await remove(connection, path));
       });
@@ -389,7 +381,7 @@ export class FtpDestination implements Destination {
     }
     try {
       if ((await fileSize(connection, target)) !== undefined) throw this.objectExists(key);
-      await connection.client.rename(path, target);
+      await rename(connection, path, target);
       if (body.size > readBackLimit || body.size === 0) return;
       const found = await digestOf(connection, target, body.size, signal);
       if (!found.equals(await sha256Of(body, 0, body.size, signal))) throw this.objectExists(key);
@@ -456,63 +448,97 @@ export class FtpDestination implements Destination {
     if (folder === '.') return Promise.resolve();
     const known = this.folders.get(folder);
     if (known !== undefined) return known;
-    const made = (async () => {
-      await this.ensureFolder(connection, posix.dirname(folder));
-      await makeFolder(connection, posix.join(connection.root, folder)).catch(async (error: unknown) => {
-        if (!isAbsent(error)) throw error;
-        await this.checkRoot(connection);
-        throw refusesToWrite(this.label, `making the folder ${folder}`, error);
-      });
-    })();
+    const made = this.makeFolders(connection, folder).catch(async (error: unknown) => {
+      if (!isAbsent(error)) throw error;
+      await this.checkRoot(connection);
+      throw refusesToWrite(this.label, `making the folder ${folder}`, error);
+    });
     this.folders.set(folder, made);
     made.catch(() => this.folders.delete(folder));
     return made;
+  }
+
+  /** Makes a folder and those above it that are not known to be there, in one round trip. */
+  private async makeFolders(connection: FtpConnection, folder: string): Promise<void> {
+    const missing: string[] = [];
+    for (let one = folder; one !== '.' && !this.folders.has(one); one = posix.dirname(one)) missing.unshift(one);
+    const above = this.folders.get(posix.dirname(missing[0] ?? folder));
+    await above;
+    const path = posix.join(connection.root, folder);
+    const made = missing.map((one) => `MKD ${posix.join(connection.root, one)}`);
+    // There is no reply of its own for "it exists already".
+    const replies = await pipelined(connection, [...made, `CWD ${path}`]);
+    const refusals = replies.map(refusalOf);
+    const absent = refusals.pop();
+    if (absent !== undefined) throw refusals.find((one) => one && !isAbsent(one)) ?? refusals.at(-1) ?? absent;
+    for (const one of missing) if (!this.folders.has(one)) this.folders.set(one, Promise.resolve());
   }
 
   private walk(
     prefix: string,
     signal: AbortSignal | undefined,
     wanted: (name: string) => boolean,
-  ): AsyncGenerator<Entry> {
+  ): AsyncGenerator<ObjectInfo> {
     const action = `listing ${prefix === '' ? 'everything' : prefix}`;
     const top = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-    const read = (folder: string, ended: AbortSignal): Promise<FolderContent<Entry>> =>
-      this.run(action, AbortSignal.any(signal === undefined ? [ended] : [signal, ended]), async (connection) => {
-        const path = posix.join(connection.root, folder);
-        // That the others are there was seen in the folders above; without that, some servers list nothing where nothing is.
-        const listable = folder !== top && plainPath.test(path);
-        if (!listable && !(await isFolder(connection, path))) {
-          this.folders.delete(folder.replace(/\/$/, ''));
-          await this.checkRoot(connection);
-          return { files: [], folders: [] };
-        }
-        // Else in the folder, as its name could be taken for a pattern or an option.
-        const found = await connection.client.list(listable ? path : '').catch((error: unknown) => {
-          if (!listable || !isAbsent(error)) throw error;
-          return [];
-        });
-        if (folder !== '') this.folders.set(folder.replace(/\/$/, ''), Promise.resolve());
-        return {
-          files: found
-            .filter((info) => info.isFile && wanted(info.name))
-            .map((info) => ({
-              path: posix.join(path, info.name),
-              key: folder + info.name,
-              size: info.size,
-              modified: modifiedOf(info),
-            })),
-          folders: found.filter((info) => info.isDirectory).map(({ name }) => `${folder}${name}/`),
-        };
-      });
+    const read = async (folder: string, ended: AbortSignal): Promise<FolderContent<ObjectInfo>> => {
+      const until = AbortSignal.any(signal === undefined ? [ended] : [signal, ended]);
+      const told = await this.guard(action, until, () => this.stats.list(folder));
+      const found = told ?? (await this.run(action, until, (connection) => this.listFolder(connection, folder, top)));
+      if (found === undefined) return { files: [], folders: [] };
+      if (folder !== '') this.folders.set(folder.replace(/\/$/, ''), Promise.resolve());
+      return {
+        files: found
+          .filter((info) => info.isFile && wanted(info.name))
+          .map((info) => ({
+            key: folder + info.name,
+            size: info.size,
+            modified: modifiedOf(info),
+          })),
+        folders: found.filter((info) => info.isDirectory).map(({ name }) => `${folder}${name}/`),
+      };
+    };
     const known = [...this.folders.keys()].map((folder) => `${folder}/`);
-    return walkFolders(prefix, read, foldersAtOnce, known);
+    return walkFolders(prefix, read, this.stats.usable ? foldersByStat : foldersAtOnce, known);
+  }
+
+  /** What is in a folder, over a data connection; undefined where it is not there. */
+  private async listFolder(connection: FtpConnection, folder: string, top: string): Promise<FileInfo[] | undefined> {
+    const path = posix.join(connection.root, folder);
+    // That the others are there was seen in the folders above; without that, some servers list nothing where nothing is.
+    const listable = folder !== top && plainPath.test(path);
+    if (!listable && !(await isFolder(connection, path))) {
+      this.folders.delete(folder.replace(/\/$/, ''));
+      await this.checkRoot(connection);
+      return undefined;
+    }
+    // Else in the folder, as its name could be taken for a pattern or an option.
+    const found = await connection.client.list(listable ? path : '').catch((error: unknown) => {
+      if (!listable || !isAbsent(error)) throw error;
+      return [];
+    });
+    // It is there, and STAT did not say so.
+    if (found.length > 0 && plainPath.test(path)) this.stats.usable = false;
+    return found;
   }
 
   private async sizeOf(connection: FtpConnection, key: string): Promise<number> {
-    const size = await fileSize(connection, pathOf(connection, key));
+    const size = await this.sizeIfThere(connection, key);
     if (size !== undefined) return size;
-    await this.checkRoot(connection);
     throw new HoldfastError('ObjectMissing', `There is no ${this.labelOf(key)} (${connection.root})`);
+  }
+
+  /** Undefined where there is no such object in a root that is there, which is asked in the same round trip. */
+  private async sizeIfThere(connection: FtpConnection, key: string): Promise<number | undefined> {
+    const commands = [`SIZE ${pathOf(connection, key)}`, `CWD ${connection.root}`];
+    const [size, root] = await pipelined(connection, commands);
+    if (size === undefined || root === undefined) return undefined;
+    const refusal = refusalOf(size);
+    if (refusal === undefined) return sizeIn(size);
+    if (!isAbsent(refusal)) throw refusal;
+    const noRoot = refusalOf(root);
+    if (noRoot === undefined) return undefined;
+    throw isAbsent(noRoot) ? this.missing(`${connection.root} is not there`) : noRoot;
   }
 
   private async checkRoot(connection: FtpConnection): Promise<void> {
@@ -578,6 +604,12 @@ async function fileSize({ client }: FtpConnection, path: string): Promise<number
   }
 }
 
+function sizeIn({ text }: FtpReply): number {
+  const size = Number.parseInt(text.slice(4), 10);
+  if (Number.isNaN(size)) throw new Error(`the server's answer to SIZE is no number: ${text}`);
+  return size;
+}
+
 /** Undefined where the server cannot say, or the file is gone. */
 async function modificationTime({ client }: FtpConnection, path: string): Promise<Date | undefined> {
   try {
@@ -637,12 +669,20 @@ async function remove(connection: FtpConnection, path: string): Promise<boolean>
 
 async function publish(connection: FtpConnection, path: string, target: string): Promise<void> {
   try {
-    await connection.client.rename(path, target);
+    await rename(connection, path, target);
   } catch (error) {
     // Some servers do not replace. What is replaced is a record that can be written again.
     if (replyOf(error) === undefined || (await fileSize(connection, target)) === undefined) throw error;
     await remove(connection, target);
-    await connection.client.rename(path, target);
+    await rename(connection, path, target);
+  }
+}
+
+/** Both of its commands in one round trip: where the first one is refused, the server refuses the second one as well. */
+async function rename(connection: FtpConnection, path: string, target: string): Promise<void> {
+  for (const reply of await pipelined(connection, [`RNFR ${path}`, `RNTO ${target}`])) {
+    const refusal = refusalOf(reply);
+    if (refusal !== undefined) throw refusal;
   }
 }
 
