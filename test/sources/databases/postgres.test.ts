@@ -446,8 +446,12 @@ test('a dump that was cut short, or lacks a table, is not taken for one', async 
   const plain = path.join(context.folder, 'cut.sql');
   appendFileSync(plain, 'COPY public.t (a) FROM stdin;\n1\n2\n\\.\n');
   await expect(provePlain(plain, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  appendFileSync(plain, 'COPY public."t\nu;""" (a, "b\nc") FROM stdin;\n3\t4\n\\.\n');
   appendFileSync(plain, '--\n-- PostgreSQL database dump complete\n--\n');
-  expect(await provePlain(plain, context.signal)).toEqual([{ name: 'public.t', rows: 2 }]);
+  expect(await provePlain(plain, context.signal)).toEqual([
+    { name: 'public.t', rows: 2 },
+    { name: 'public.t\nu;"', rows: 1 },
+  ]);
 });
 
 test('what is wrong is said clearly: password, database, server, tool', async () => {
