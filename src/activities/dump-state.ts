@@ -70,13 +70,15 @@ export function dumpOutcome(context: RunContext, source: number): DumpOutcome {
       failure: failure ?? { code: 'SourceFailed', message: 'its databases could not be listed' },
     };
   }
-  const outcome: DumpOutcome = { paths: [], warnings: [] };
+  const outcome: DumpOutcome = { paths: [], warnings: [...list.warnings] };
   const failures: DumpFailure[] = [];
   for (const [index, { name }] of list.databases.entries()) {
     const record = recordOf(context, source, index);
     if (record) {
       outcome.paths.push(...record.paths);
-      outcome.warnings.push(...record.report.warnings);
+      // Some were said when the databases were listed.
+      const said = new Set(list.warnings.map(({ message }) => message));
+      outcome.warnings.push(...record.report.warnings.filter(({ message }) => !said.has(message)));
       continue;
     }
     const failure = readJson<DumpFailure>(dumpFiles.failure(state, index));

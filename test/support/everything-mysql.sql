@@ -15,6 +15,11 @@ INSERT INTO types VALUES
   (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 -- Every byte there is, several times over.
 UPDATE types SET bytes = (SELECT UNHEX(GROUP_CONCAT(LPAD(HEX(seq % 256), 2, '0') ORDER BY seq SEPARATOR '')) FROM seq_0_to_511) WHERE id = 1;
+SET @mode = @@sql_mode, sql_mode = 'ALLOW_INVALID_DATES';
+CREATE TABLE no_such_date (d DATE);
+INSERT INTO no_such_date VALUES ('2024-02-31');
+SET sql_mode = @mode;
+
 CREATE TABLE zero_default (a INT, d DATETIME NOT NULL DEFAULT '0000-00-00 00:00:00');
 INSERT INTO zero_default (a) VALUES (1);
 SET sql_mode = DEFAULT;

@@ -164,13 +164,12 @@ export async function serverFacts(client: Queries): Promise<ServerFacts> {
 
 export interface DatabaseRow {
   name: string;
-  template: boolean;
   connectable: boolean;
 }
 
 export async function listServerDatabases(client: Queries): Promise<DatabaseRow[]> {
   const { rows } = await client.query<DatabaseRow>(
-    `SELECT datname AS name, datistemplate AS template, datallowconn AS connectable FROM pg_database ORDER BY datname`,
+    `SELECT datname AS name, datallowconn AS connectable FROM pg_database ORDER BY datname`,
   );
   return rows;
 }
@@ -196,20 +195,27 @@ export async function tableBytes(client: Queries): Promise<number> {
 
 /** With what the current database was made, and what is set for it; keys beginning with `set:` are settings. */
 export async function databaseMade(client: Queries): Promise<Record<string, string>> {
-  const { rows } = await client.query<{ made: Record<string, unknown>; encoding: string; owner: string }>(
-    `SELECT to_jsonb(d) AS made, pg_encoding_to_char(d.encoding) AS encoding, pg_get_userbyid(d.datdba) AS owner
-     FROM pg_database d WHERE d.datname = current_database()`,
+  const { rows } = await client.query<{
+    made: Record<string, unknown>;
+    encoding: string;
+    owner: string;
+    tablespace: string;
+  }>(
+    `SELECT to_jsonb(d) AS made, pg_encoding_to_char(d.encoding) AS encoding, pg_get_userbyid(d.datdba) AS owner, t.spcname AS tablespace
+     FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = current_database()`,
   );
   const row = rows[0];
   const made: Record<string, string> = { encoding: row?.encoding ?? '', owner: row?.owner ?? '' };
   const keep = (name: string, value: unknown): void => {
     if (typeof value === 'string') made[name] = value;
   };
+  if (row?.tablespace !== 'pg_default') keep('tablespace', row?.tablespace);
   keep('collate', row?.made.datcollate);
   keep('ctype', row?.made.datctype);
   keep('provider', row?.made.datlocprovider);
   keep('locale', row?.made.datlocale ?? row?.made.daticulocale);
   keep('icuRules', row?.made.daticurules);
+  if (row?.made.datistemplate === true) made.template = 'true';
   if (typeof row?.made.datconnlimit === 'number' && row.made.datconnlimit >= 0)
     made.connections = String(row.made.datconnlimit);
   const about = await client.query<{ comment: string | null; acl: string | null; ofRoles: string | null }>(

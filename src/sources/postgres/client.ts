@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import { errnoOf, HoldfastError } from '../../errors.js';
-import { overClient, type Queries } from './queries.js';
+import { overClient, ownSession, type Queries } from './queries.js';
 import { clientConfig, placeOf, type Server } from './server.js';
 
 /** Runs `work` with a connection that is closed afterwards, also when the signal fires. */
@@ -22,6 +22,7 @@ export async function connected<T>(
       client = await clientOf({ ...server, sslMode: 'disable' }, database);
       await client.connect();
     });
+    await client.query(ownSession);
     return await work(overClient(client));
   } catch (error) {
     signal.throwIfAborted();

@@ -58,7 +58,7 @@ export async function dumpPostgres(
     const { seen, tables } = await (reach.isElsewhere
       ? dumpPlain(dump, client, context)
       : dumpArchive(dump, client, context));
-    if (config.globals) await dumpGlobals(dump, seen.passwords, context);
+    if (config.globals) await dumpGlobals(dump, seen, context);
     const files = filesBelow(folder);
     return {
       format: 1,
@@ -97,7 +97,8 @@ async function dumpArchive(dump: Dump, client: Queries, context: DatabaseContext
   const { seen, snapshot } = await hold(dump, client);
   const archive = path.join(dump.folder, archiveName);
   const options = ['--format=directory', '--compress=0', `--jobs=${dump.config.jobs}`, `--file=${archive}`];
-  await watched(archive, context, () => runDump(dump, [...options, `--snapshot=${snapshot}`], context));
+  const more = [`--snapshot=${snapshot}`, ...ownEncoding(seen)];
+  await watched(archive, context, () => runDump(dump, [...options, ...more], context));
   const list = await listArchive(dump.reach, dump.tools, archive, 'DumpIncomplete', context);
   return { seen, tables: await proveArchive(archive, list, seen.tables, context.signal) };
 }
@@ -108,8 +109,6 @@ async function dumpArchive(dump: Dump, client: Queries, context: DatabaseContext
  * the snapshot is then taken anew.
  */
 async function hold(dump: Dump, client: Queries): Promise<{ seen: Seen; snapshot: string }> {
-  await client.query('SET idle_in_transaction_session_timeout = 0');
-  await client.query('SET statement_timeout = 0');
   await client.query(`SET lock_timeout = ${lockWaitMs}`);
   // Else who waits for a lock does not notice that this end is gone. Servers before 14 don't know it.
   await client.query("SET client_connection_check_interval = '5s'").catch(() => undefined);
@@ -149,7 +148,7 @@ async function dumpPlain(dump: Dump, client: Queries, context: DatabaseContext):
   const seen = await look(client, dump.config);
   const file = path.join(dump.folder, plainName);
   const places = await tablePlaces(client, seen.tables, 'filled');
-  await runDump(dump, ['--format=plain'], context, file);
+  await runDump(dump, ['--format=plain', ...ownEncoding(seen)], context, file);
   const tables = await provePlain(file, context.signal);
   const still = new Set((await listTables(client, dump.config)).map(qualified));
   const dumped = new Map(tables.map(({ name, rows }) => [name, rows]));
@@ -192,6 +191,9 @@ async function look(client: Queries, exclusions: Exclusions): Promise<Seen> {
     tablespaces: await tablespacesUsed(client),
   };
 }
+
+/** What `client_encoding` is set to for a database or a role, and may not hold every name, is not asked. */
+const ownEncoding = ({ made }: Seen): string[] => (made.encoding ? [`--encoding=${made.encoding}`] : []);
 
 async function runDump(
   { reach, config, tools, database }: Dump,
@@ -263,9 +265,10 @@ export async function listArchive(
 
 async function dumpGlobals(
   { reach, tools, folder, database }: Dump,
-  passwords: boolean,
+  seen: Seen,
   context: DatabaseContext,
 ): Promise<void> {
+  const { passwords } = seen;
   const tool = toolPath(tools, 'pg_dumpall');
   const file = path.join(folder, globalsName);
   // Managed servers let nobody read passwords: roles without them are better than none.
@@ -275,6 +278,7 @@ async function dumpGlobals(
     tool,
     '--globals-only',
     '--no-password',
+    ...ownEncoding(seen),
     `--database=${databaseInfo(database)}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];

@@ -3,7 +3,9 @@ import { createInterface } from 'node:readline';
 import { HoldfastError } from '../../errors.js';
 import type { TableRows } from '../database.js';
 
-const copyLine = /^COPY ((?:"(?:[^"]|"")+"|[^\s".(]+))\.((?:"(?:[^"]|"")+"|[^\s".(]+)) .*FROM stdin;$/;
+const copyLine = /^COPY ((?:"(?:[^"]|"")+"|[^\s".(]+))\.((?:"(?:[^"]|"")+"|[^\s".(]+)) .*FROM stdin;$/s;
+/** No table has more than 1600 columns with names of 63 bytes. */
+const longestHeader = 1 << 18;
 const endMark = '-- PostgreSQL database dump complete';
 
 /**
@@ -14,6 +16,8 @@ export async function provePlain(file: string, signal: AbortSignal): Promise<Tab
   const tables: TableRows[] = [];
   let open: TableRows | undefined;
   let ended = false;
+  // A name may hold line feeds: the lines so far of a COPY whose last quote is open.
+  let begun = '';
   // latin1: fast, and a byte stays a byte; names are decoded.
   const lines = createInterface({ input: createReadStream(file, { encoding: 'latin1', signal }), crlfDelay: 0 });
   for await (const line of lines) {
@@ -24,7 +28,10 @@ export async function provePlain(file: string, signal: AbortSignal): Promise<Tab
       } else open.rows++;
       continue;
     }
-    const match = line.startsWith('COPY ') ? copyLine.exec(line) : null;
+    const whole = begun === '' ? line : `${begun}\n${line}`;
+    const isOpen = whole.startsWith('COPY ') && whole.length < longestHeader && whole.split('"').length % 2 === 0;
+    begun = isOpen ? whole : '';
+    const match = whole.startsWith('COPY ') ? copyLine.exec(whole) : null;
     if (match) open = { name: `${plainName(match[1] ?? '')}.${plainName(match[2] ?? '')}`, rows: 0 };
     else if (line === endMark) ended = true;
   }

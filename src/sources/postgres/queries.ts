@@ -17,14 +17,21 @@ export function overClient(client: Client): Queries {
   };
 }
 
+/** What is set for a database or a user is for its programs: it must not end, or refuse, what a backup or a restore does. */
+export const ownSession =
+  'SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; ' +
+  // Since version 17.
+  "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+
 /** `run` gets psql's arguments, without database, and its input. Each query is a session of its own. */
 export function overPsql(run: (args: string[], input: string) => Promise<ToolResult>): Queries {
   return {
     async query<Row extends object>(sql: string) {
       const isSelect = /^\s*(SELECT|WITH)\b/i.test(sql);
       const text = isSelect ? `SELECT coalesce(json_agg(to_jsonb(q)), '[]') FROM (${sql}) q;` : `${sql};`;
+      const prelude = `\\o /dev/null\n${ownSession};\n\\o\n`;
       const args = ['-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose', '-f', '-'];
-      const result = await run(args, text);
+      const result = await run(args, prelude + text);
       if (result.exitCode !== 0) throw psqlError(result);
       return { rows: isSelect ? (JSON.parse(result.stdout) as Row[]) : [] };
     },

@@ -73,7 +73,7 @@ export async function restorePostgres(
       const inIt = (statement: string) => reach.connect(database, context, (own) => own.query(statement));
       await inIt(`CREATE SCHEMA ${unfinishedMark}`);
       const report = await load(reach, dump, database, target.jobs, facts, warnings, context);
-      await inIt(`DROP SCHEMA ${unfinishedMark}`);
+      await reach.connect(database, context, (own) => unhindered(own, `DROP SCHEMA ${unfinishedMark}`));
       return report;
     }
     const fresh = passingName('new', target.id);
@@ -92,6 +92,12 @@ async function fillOf(client: Queries): Promise<'empty' | 'half' | 'full'> {
   if (await isMarked(client)) return 'half';
   return (await isEmpty(client)) ? 'empty' : 'full';
 }
+
+/** Event triggers that have just been restored may refuse everything. Only a superuser may leave them out. */
+const unhindered = (client: Queries, statement: string): Promise<unknown> =>
+  client
+    .query(`SET session_replication_role = replica; ${statement}; SET session_replication_role = DEFAULT`)
+    .catch(() => client.query(statement));
 
 /** Restores into a database that is dropped afterwards, whatever happened. */
 export async function scratchPostgres(
@@ -178,7 +184,12 @@ async function load(
       message: `the server lacks the tablespaces ${noTablespaces.join(', ')}: everything goes to the default one`,
     });
   }
-  const load = { database, missing, tablespaces: noTablespaces.length === 0, jobs };
+  const load = {
+    database,
+    missing,
+    tablespaces: !report.tablespaces?.some((name) => noTablespaces.includes(name)),
+    jobs,
+  };
   all.push(...(await loadDump(reach, tools, dump, load, context)));
   const wanted = new Set(report.tables.map(({ name }) => name));
   const tables = await reach.connect(database, context, (client) => countTables(client, wanted));
@@ -193,10 +204,11 @@ async function load(
   };
 }
 
-async function missingTablespaces(reach: Reach, { tablespaces = [] }: DumpReport, context: DatabaseContext) {
-  if (tablespaces.length === 0) return [];
+async function missingTablespaces(reach: Reach, { tablespaces = [], made }: DumpReport, context: DatabaseContext) {
+  const wanted = [...new Set([...(made?.tablespace === undefined ? [] : [made.tablespace]), ...tablespaces])];
+  if (wanted.length === 0) return [];
   const there = await reach.maintenance(context, tablespacesThere);
-  return tablespaces.filter((name) => !there.has(name));
+  return wanted.filter((name) => !there.has(name));
 }
 
 interface Load {
@@ -233,15 +245,24 @@ async function loadDump(
         rmSync(file, { force: true });
       }
     };
-    const { all, refreshes } = contentsOf(await listArchive(reach, tools, archive, 'RestoreFailed', context));
-    const result = await run(all, ['--exit-on-error', ...parallel]);
-    if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
-    if (refreshes.length === 0) return [];
-    const refreshed = await run(refreshes, []);
-    if (refreshed.exitCode === 0) return [];
-    if (refreshed.exitCode !== 1 || !/errors ignored on restore/.test(refreshed.stderr))
-      throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, refreshed);
-    return [{ code: 'NotRefreshed', message: `materialized views are empty: ${refreshed.stderr.slice(0, 1000)}` }];
+    const { most, refreshes, eventTriggers } = contentsOf(
+      await listArchive(reach, tools, archive, 'RestoreFailed', context),
+    );
+    const mustLoad = async (lines: readonly string[], options: readonly string[]): Promise<void> => {
+      const result = await run(lines, ['--exit-on-error', ...options]);
+      if (result.exitCode !== 0) throw notLoaded(tool, result);
+    };
+    const warnings: DatabaseWarning[] = [];
+    await mustLoad(most, parallel);
+    const refreshed = refreshes.length === 0 ? undefined : await run(refreshes, []);
+    if (refreshed !== undefined && refreshed.exitCode !== 0) {
+      if (refreshed.exitCode !== 1 || !/errors ignored on restore/.test(refreshed.stderr))
+        throw notLoaded(tool, refreshed);
+      const message = `materialized views are empty: ${refreshed.stderr.slice(0, 1000)}`;
+      warnings.push({ code: 'NotRefreshed', message });
+    }
+    if (eventTriggers.length > 0) await mustLoad(eventTriggers, []);
+    return warnings;
   }
   let script = path.join(dump.folder, plainName);
   if (existsSync(archive)) {
@@ -273,18 +294,31 @@ async function loadDump(
     '-',
   ];
   const result = await reach.run(argv, context, { stdin: { file: script } });
-  if (result.exitCode !== 0) throw toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+  if (result.exitCode !== 0) throw notLoaded(tool, result);
   return [];
 }
 
+function notLoaded(tool: string, result: ToolResult): HoldfastError {
+  const failure = toolFailure('RestoreFailed', 'the dump was not loaded', tool, result);
+  // Policies and user mappings are for roles, whoever owns them.
+  if (!/ERROR: .*role ".*" does not exist/.test(result.stderr)) return failure;
+  return new HoldfastError(failure.code, failure.message, { hint: '--globals makes missing roles.' });
+}
+
 /**
- * The lines of an archive's table of contents; those that fill materialized views apart: their queries may fail where
- * they did not, and keep nothing else from being restored.
+ * The lines of an archive's table of contents, in three parts. Those that fill materialized views: their queries may fail
+ * where they did not, and keep nothing else from being restored. Those of event triggers: once made, they may refuse the rest.
  */
-function contentsOf(list: string): { all: string[]; refreshes: string[] } {
-  const isRefresh = (line: string): boolean => /^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line);
-  const lines = list.split('\n');
-  return { all: lines.filter((line) => !isRefresh(line)), refreshes: lines.filter(isRefresh) };
+function contentsOf(list: string): { most: string[]; refreshes: string[]; eventTriggers: string[] } {
+  const kindOf = /^\d+; \d+ \d+ (?:(MATERIALIZED VIEW DATA)|(?:(?:COMMENT|SECURITY LABEL) - )?(EVENT TRIGGER)) /;
+  const most: string[] = [];
+  const refreshes: string[] = [];
+  const eventTriggers: string[] = [];
+  for (const line of list.split('\n')) {
+    const [, refresh, eventTrigger] = kindOf.exec(line) ?? [];
+    (refresh !== undefined ? refreshes : eventTrigger !== undefined ? eventTriggers : most).push(line);
+  }
+  return { most, refreshes, eventTriggers };
 }
 
 /** Settings whose values are lists of identifiers: quoted as they are stored. */
@@ -305,7 +339,10 @@ async function create(
   const warnings: DatabaseWarning[] = [];
   const part = (keyword: string, value: string | undefined): string =>
     value === undefined || value === '' ? '' : ` ${keyword} ${literal(value)}`;
-  const encoding = `CREATE DATABASE ${quoted(name)} TEMPLATE template0${part('ENCODING', made.encoding)}`;
+  const { tablespace } = made;
+  const known = tablespace !== undefined && (await tablespacesThere(client)).has(tablespace);
+  const place = known ? ` TABLESPACE ${quoted(tablespace)}` : '';
+  const encoding = `CREATE DATABASE ${quoted(name)} TEMPLATE template0${part('ENCODING', made.encoding)}${place}`;
   const provider =
     major < 15 || made.provider === undefined || made.provider === 'c'
       ? ''
@@ -324,10 +361,12 @@ async function create(
       message: `the server does not know the locale ${locale}: the database has the server’s own, and may sort differently`,
     });
   }
-  for (const [key, value] of Object.entries(made)) {
-    if (!key.startsWith('set:')) continue;
-    await client.query(`ALTER DATABASE ${quoted(name)} ${setTo(key.slice(4), value)}`);
-  }
+  warnings.push(
+    ...(await applyEach(
+      client,
+      settingsOf(name, made).filter((statement) => !forbidsWriting.test(statement)),
+    )),
+  );
   if (made.owner !== undefined && (await rolesThere(client)).has(made.owner)) {
     await client.query(`ALTER DATABASE ${quoted(name)} OWNER TO ${quoted(made.owner)}`).catch((error: unknown) => {
       if (sqlState(error) !== '42501') throw error;
@@ -346,11 +385,12 @@ interface Grant {
 
 /** Comment and rights of the database as a whole, and settings of roles in it; of roles that the server has. */
 async function applyProperties(client: Queries, name: string, { report }: StoredDump): Promise<DatabaseWarning[]> {
-  const { comment, acl, ofRoles, owner, connections } = report.made ?? {};
+  const { comment, acl, ofRoles, owner, connections, template } = report.made ?? {};
   const there = await rolesThere(client);
   const on = quoted(name);
-  const statements: string[] = [];
+  const statements = settingsOf(name, report.made).filter((statement) => forbidsWriting.test(statement));
   if (comment !== undefined) statements.push(`COMMENT ON DATABASE ${on} IS ${literal(comment)}`);
+  if (template === 'true') statements.push(`ALTER DATABASE ${on} IS_TEMPLATE true`);
   if (connections !== undefined && /^\d+$/.test(connections))
     statements.push(`ALTER DATABASE ${on} CONNECTION LIMIT ${connections}`);
   for (const { role, setting } of JSON.parse(ofRoles ?? '[]') as { role: string; setting: string }[]) {
@@ -368,19 +408,31 @@ async function applyProperties(client: Queries, name: string, { report }: Stored
       statements.push(`GRANT ${right} ON DATABASE ${on} TO ${to === null ? 'PUBLIC' : quoted(to)}${option}`);
     }
   }
-  try {
-    for (const statement of statements) await client.query(statement);
-    return [];
-  } catch (error) {
-    if (sqlState(error) === undefined) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    return [
-      {
-        code: 'OwnerNotRestored',
-        message: `rights to, comment on and settings of the database are not all restored: ${why}`,
-      },
-    ];
+  return applyEach(client, statements);
+}
+
+/** Rows are loaded under the settings of their database (one may ask for them in a constraint), but for these. */
+const forbidsWriting = / SET "default_transaction_read_only" /;
+
+const settingsOf = (name: string, made: Readonly<Record<string, string>> = {}): string[] =>
+  Object.entries(made)
+    .filter(([key]) => key.startsWith('set:'))
+    .map(([key, value]) => `ALTER DATABASE ${quoted(name)} ${setTo(key.slice(4), value)}`);
+
+/** What of a database as a whole this user may not, or this server can't, have does not keep its rows from coming back. */
+async function applyEach(client: Queries, statements: readonly string[]): Promise<DatabaseWarning[]> {
+  const refused: string[] = [];
+  for (const statement of statements) {
+    try {
+      await client.query(statement);
+    } catch (error) {
+      if (sqlState(error) === undefined) throw error;
+      refused.push(error instanceof Error ? error.message : String(error));
+    }
   }
+  if (refused.length === 0) return [];
+  const message = `rights to, comment on and settings of the database are not all restored: ${[...new Set(refused)].join('; ').slice(0, 1000)}`;
+  return [{ code: 'OwnerNotRestored', message }];
 }
 
 function setTo(setting: string, value: string): string {
@@ -411,6 +463,7 @@ async function takeName(
       throw error;
     }
   });
+  await client.query(`ALTER DATABASE ${quoted(old)} IS_TEMPLATE false`);
   await drop(reach, client, old, context);
 }
 
@@ -450,9 +503,9 @@ export async function drop(reach: Reach, client: Queries, name: string, context:
   for (const subscription of subscriptions) {
     const about = `SUBSCRIPTION ${quoted(subscription)}`;
     await reach.connect(name, context, async (own) => {
-      await own.query(`ALTER ${about} DISABLE`);
-      await own.query(`ALTER ${about} SET (slot_name = NONE)`);
-      await own.query(`DROP ${about}`);
+      await unhindered(own, `ALTER ${about} DISABLE`);
+      await unhindered(own, `ALTER ${about} SET (slot_name = NONE)`);
+      await unhindered(own, `DROP ${about}`);
     });
   }
   await alone(client, name, () => client.query(`DROP DATABASE IF EXISTS ${quoted(name)}`));

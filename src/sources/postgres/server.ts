@@ -129,6 +129,7 @@ export function toolEnvironment(server: Server): Record<string, string> {
     PGSSLMODE: server.sslMode,
     PGCONNECT_TIMEOUT: String(connectSeconds),
     PGAPPNAME: 'holdfast',
+    PGCLIENTENCODING: 'UTF8',
     ...(server.host === '' ? {} : { PGHOST: server.host }),
     ...(server.user === '' ? {} : { PGUSER: server.user }),
     ...(server.via === undefined ? {} : { PGHOSTADDR: server.via.address }),

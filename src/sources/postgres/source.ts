@@ -46,7 +46,9 @@ export class PostgresSource implements DatabaseSource {
     await this.reach.tools(facts.major, context);
     const databases: Preflight['databases'] = [];
     for (const name of this.wanted(rows)) databases.push({ name, estimatedBytes: await this.estimate(name, context) });
-    const closed = rows.filter(({ template, connectable }) => !template && !connectable).map(({ name }) => name);
+    const closed = this.chosen(rows)
+      .filter(({ connectable }) => !connectable)
+      .map(({ name }) => name);
     return {
       server: `PostgreSQL ${facts.version}`,
       databases,
@@ -122,15 +124,17 @@ export class PostgresSource implements DatabaseSource {
   }
 
   private wanted(rows: readonly DatabaseRow[]): string[] {
-    const { databases, exclude } = this.config;
+    const { databases } = this.config;
     if (databases !== 'all') return [...new Set(databases)];
-    const left = exclude.map(matcherOf);
-    return rows
-      .filter(
-        ({ name, template, connectable }) =>
-          !template && connectable && !isPassing(name) && !left.some((is) => is(name)),
-      )
+    return this.chosen(rows)
+      .filter(({ connectable }) => connectable)
       .map(({ name }) => name);
+  }
+
+  /** What `all` stands for. */
+  private chosen(rows: readonly DatabaseRow[]): DatabaseRow[] {
+    const left = this.config.exclude.map(matcherOf);
+    return rows.filter(({ name }) => !/^template[01]$/.test(name) && !isPassing(name) && !left.some((is) => is(name)));
   }
 
   /** 0 where it can't be had: the dump itself then says why. */

@@ -20,6 +20,7 @@ import {
   compareTables,
   type DatabaseContext,
   type DatabaseSource,
+  type DatabaseWarning,
   type DumpReport,
   type Examination,
   type Finding,
@@ -79,7 +80,7 @@ export class SqliteSource implements DatabaseSource {
     mustExist(database);
     // SQLite takes no path of more than 512 bytes, and no name that leaves no room for `-journal`.
     const copy = path.join(tempDir, 'copy.db');
-    const { tables, version, bytes } = await inThread({ file: database, to: copy }, signal, onProgress);
+    const { tables, version, bytes, unchecked } = await inThread({ file: database, to: copy }, signal, onProgress);
     renameSync(copy, file);
     return {
       format: 1,
@@ -91,7 +92,7 @@ export class SqliteSource implements DatabaseSource {
       server: version,
       tool: version,
       takenAt,
-      warnings: [],
+      warnings: uncheckedOf(database, unchecked),
     };
   }
 
@@ -199,15 +200,21 @@ function syncFolder(folder: string): void {
 }
 
 async function compare(dump: StoredDump, file: string, name: string, signal: AbortSignal): Promise<RestoreReport> {
-  const { tables, version } = await inThread({ file }, signal, () => undefined);
+  const { tables, version, unchecked } = await inThread({ file }, signal, () => undefined);
   return {
     database: name,
     server: version,
     tables: tables.length,
     rows: tables.reduce((sum, { rows }) => sum + rows, 0),
     differences: compareTables(dump.report.tables, tables),
-    warnings: [],
+    warnings: uncheckedOf(name, unchecked),
   };
+}
+
+function uncheckedOf(name: string, tables: readonly string[]): DatabaseWarning[] {
+  if (tables.length === 0) return [];
+  const message = `${name}: only its own program can check these tables wholly: ${tables.slice(0, 20).join(', ')}`;
+  return [{ code: 'CheckIncomplete', message }];
 }
 
 function sizeOf(file: string): number {

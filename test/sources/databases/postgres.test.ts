@@ -362,10 +362,19 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
 });
 
 test('what a server refuses to refresh, or to drop, keeps nothing else from coming back or going', async () => {
-  await server.sql('CREATE ROLE poor; CREATE DATABASE stubborn CONNECTION LIMIT 7');
+  await server.sql(
+    'CREATE ROLE poor; CREATE ROLE "бедный"; CREATE DATABASE stubborn CONNECTION LIMIT 7 IS_TEMPLATE true',
+  );
   await server.sql(
     `CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t; ALTER MATERIALIZED VIEW m OWNER TO poor;
-     CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`,
+     CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false);
+     CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$;
+     CREATE EVENT TRIGGER nothing_more ON ddl_command_start EXECUTE FUNCTION no();
+     ALTER DATABASE stubborn SET default_transaction_read_only = on; ALTER DATABASE stubborn SET statement_timeout = 500;
+     ALTER DATABASE stubborn SET client_encoding = LATIN1`,
+    'stubborn',
+  );
+  expect((await withSource((source) => source.preflight(context))).databases.map(({ name }) => name)).toContain(
     'stubborn',
   );
   const dump = await dumpOf('stubborn');
@@ -378,7 +387,12 @@ test('what a server refuses to refresh, or to drop, keeps nothing else from comi
       warnings: [{ code: 'NotRefreshed', message: expect.stringContaining('permission denied') }],
     });
   expect(await server.sql('SELECT subname, subenabled FROM pg_subscription ORDER BY 1')).toBe('s|f\ns|f');
-  expect(await server.sql("SELECT datconnlimit FROM pg_database WHERE datname = 'stubborn2'")).toBe('7');
+  const made = `SELECT datconnlimit, datistemplate, setconfig FROM pg_database d JOIN pg_db_role_setting ON setdatabase = d.oid`;
+  expect(await server.sql(`${made} WHERE datname = 'stubborn2'`)).toBe(
+    '7|t|{statement_timeout=500,client_encoding=latin1,default_transaction_read_only=on}',
+  );
+  await server.sql('CREATE DATABASE stubborn3');
+  expect((await into({ database: 'stubborn3' })).differences).toEqual([]);
   await withSource((source) => source.scratch(dump, scratchName('a test'), context));
   expect(await server.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'holdfast%'")).toBe('0');
 });
@@ -432,8 +446,12 @@ test('a dump that was cut short, or lacks a table, is not taken for one', async 
   const plain = path.join(context.folder, 'cut.sql');
   appendFileSync(plain, 'COPY public.t (a) FROM stdin;\n1\n2\n\\.\n');
   await expect(provePlain(plain, context.signal)).rejects.toMatchObject({ code: 'DumpIncomplete' });
+  appendFileSync(plain, 'COPY public."t\nu;""" (a, "b\nc") FROM stdin;\n3\t4\n\\.\n');
   appendFileSync(plain, '--\n-- PostgreSQL database dump complete\n--\n');
-  expect(await provePlain(plain, context.signal)).toEqual([{ name: 'public.t', rows: 2 }]);
+  expect(await provePlain(plain, context.signal)).toEqual([
+    { name: 'public.t', rows: 2 },
+    { name: 'public.t\nu;"', rows: 1 },
+  ]);
 });
 
 test('what is wrong is said clearly: password, database, server, tool', async () => {

@@ -132,6 +132,28 @@ test.each(['delete', 'wal'])('writers go on while it is copied (journal mode %s)
   copy.close();
 });
 
+test('what only its own program can check is named; damage is seen all the same', async () => {
+  const file = fileIn('own.db');
+  const made = database(file, 'CREATE TABLE other (a); CREATE INDEX others ON other (a); CREATE TABLE t (a)');
+  made.function('own', { deterministic: true }, (value: unknown) => value);
+  made.exec(
+    'CREATE INDEX i ON t (own(a)); WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000) INSERT INTO t SELECT n FROM g',
+  );
+  made.close();
+  const { report } = await dumpOf(file);
+  expect(report.warnings).toMatchObject([
+    { code: 'CheckIncomplete', message: expect.stringMatching(/own\.db: .*: t \(/) },
+  ]);
+  expect(report.tables).toEqual([
+    { name: 'other', rows: 0 },
+    { name: 't', rows: 20000 },
+  ]);
+  const fd = openSync(file, 'r+');
+  writeSync(fd, Buffer.alloc(3 * 4096, 0x5a), 0, 3 * 4096, 20 * 4096);
+  closeSync(fd);
+  await expect(dumpOf(file)).rejects.toMatchObject({ message: expect.stringContaining('damaged') });
+});
+
 test('what is damaged, locked, empty or no database is not stored as good', async () => {
   const file = fileIn('bad.db');
   const made = database(file, everything);

@@ -93,6 +93,11 @@ test('rows, views, position and end are read from the dump itself', async () => 
   expect(await readDump(fileOf(''), signal)).toMatchObject({ complete: false, tables: [] });
 });
 
+test('dates that a server takes only when told are taken', async () => {
+  const line = (mode: string) => `/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='${mode}' */;\n`;
+  expect(await restored(line('NO_AUTO_VALUE_ON_ZERO'))).toBe(line('NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'));
+});
+
 test('rows are joined, locks left out, and nothing else is touched', async () => {
   const text = await restored(mysqlDump);
   expect(text).toBe(
