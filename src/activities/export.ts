@@ -1,4 +1,5 @@
 import { rmSync, statSync } from 'node:fs';
+import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { Context } from '@temporalio/activity';
 import { HoldfastError } from '../errors.js';
@@ -135,7 +136,8 @@ export async function writeArchive(
         yield member;
       }
     };
-    if (input.format === 'zip') await writeZip(counted(), target, password, signal);
+    const scratch = path.dirname(catalog.file);
+    if (input.format === 'zip') await writeZip(counted(), { sink: target, password, scratch, signal });
     else await writeTar(counted(), target, input.format === 'tar.gz' ? 'gzip' : 'zstd', signal);
     signal.throwIfAborted();
     const nothing = count === 0 && tally.failed + tally.failedOther > 0;

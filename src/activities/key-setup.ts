@@ -232,7 +232,7 @@ export function adoptDestination(host: Host, job: string, destination: string): 
 }
 
 /** Who writes the repository at `store`; undefined where nobody says so. */
-export async function readOwner(store: Store, signal: AbortSignal): Promise<Owner | undefined> {
+export async function readOwner(store: Store, signal: AbortSignal | undefined): Promise<Owner | undefined> {
   try {
     const bytes = await store.destination.read(store.key(ownerName), { maxBytes: 65536, signal });
     return JSON.parse(bytes.toString('utf8'));

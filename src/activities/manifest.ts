@@ -6,7 +6,15 @@ import { bootId } from '../platform/boot.js';
 import { indexPackLine } from '../repository/index-file.js';
 import { indexName, snapshotName } from '../repository/layout.js';
 import { readLines } from '../repository/lines.js';
-import { type ManifestPart, type Root, rootBytes, rootHash, type SourceResult } from '../repository/root.js';
+import {
+  type ManifestPart,
+  partLimit,
+  type Root,
+  rootBytes,
+  rootHash,
+  rootLimit,
+  type SourceResult,
+} from '../repository/root.js';
 import { canRead } from '../repository/seal.js';
 import { sealMeta } from '../repository/store.js';
 import { version } from '../version.js';
@@ -276,6 +284,7 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
     version,
   };
   const json = rootBytes(root);
+  refuseTooLarge(root, json.length);
   const name = snapshotName(new Date(begun.startedAt), begun.snapshot);
   writeDurable(spoolFiles.object(context.folder, 'root.json'), json);
   writeDurable(spoolFiles.object(context.folder, 'root'), await sealMeta(key, 'snapshot', name, json));
@@ -288,6 +297,15 @@ export async function prepareObjects(context: RunContext): Promise<Prepared> {
   writeJson(file, prepared, true);
   removeDumps(context);
   return prepared;
+}
+
+/** A root that no reader would take is never written. */
+function refuseTooLarge({ sources }: Root, bytes: number): void {
+  const parts = sources.reduce((sum, { manifest }) => sum + manifest.length, 0);
+  if (bytes <= rootLimit && parts <= partLimit) return;
+  throw new HoldfastError('ConfigInvalid', 'the job has more files than one snapshot can list', {
+    hint: 'Split its sources among several jobs: a snapshot lists 25 million files, more or less.',
+  });
 }
 
 /** A pack's line of the index, an archive's lines: as its sealing left it, else from the catalog for packs of an earlier, unfinished run. */

@@ -1,7 +1,7 @@
 import { findJob } from '../config/load.js';
 import { HoldfastError } from '../errors.js';
 import type { KeyFile } from '../repository/keys.js';
-import { rollbackMessages } from '../repository/rollback.js';
+import { rollbackMessages, traces } from '../repository/rollback.js';
 import type { RepositoryKey } from '../repository/seal.js';
 import { Store } from '../repository/store.js';
 import { forgetGone, type SyncResult, syncFrom } from '../repository/sync.js';
@@ -9,6 +9,7 @@ import type { Warning } from '../workflows/types.js';
 import { archivePassword as passwordOf } from './archive.js';
 import type { Host } from './host.js';
 import { stateKeyFile } from './key-file.js';
+import { readOwner } from './key-setup.js';
 import type { RestoreRepository } from './restore-run.js';
 
 export interface OpenRepositoryOptions {
@@ -96,6 +97,7 @@ export async function openRepository(
   if (options.sync && !isBusy) {
     catalog.keepPresence(findJob(host.config, job).destinations);
     const listed = new Map<string, ReadonlyMap<string, number>>();
+    const unseen = new Set(stores.map(({ name }) => name).filter((name) => catalog.presence(name).size === 0));
     for (const { store, file: there } of reachable) {
       try {
         if (there.repository !== file.repository) throw otherRepository(store, there, file);
@@ -112,6 +114,14 @@ export async function openRepository(
     }
     const all = findJob(host.config, job).destinations.every((name) => listed.has(name));
     forgetGone(catalog, listed, all);
+    for (const store of stores) {
+      const result = synced.get(store.name);
+      if (!result) continue;
+      const messages = await traces(catalog, store, result, signal);
+      // The host that writes there knows better what it stored.
+      if (messages.length === 0 || !(unseen.has(store.name) || (await isOfAnother(host, store, signal)))) continue;
+      for (const message of messages) warnings.push({ code: 'SnapshotsMissing', message });
+    }
   }
   if (catalog.snapshotIds().size === 0) {
     if (failures.length > 0) throw failures[0];
@@ -152,6 +162,11 @@ async function unlockAny(
     }
   }
   throw failure;
+}
+
+async function isOfAnother(host: Host, store: Store, signal: AbortSignal | undefined): Promise<boolean> {
+  const owner = await readOwner(store, signal);
+  return owner !== undefined && owner.state !== host.stateId();
 }
 
 function privateKeyNeeded(job: string): HoldfastError {

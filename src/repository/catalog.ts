@@ -485,10 +485,11 @@ export class Catalog {
     return this.db.prepare('SELECT 1 FROM marks WHERE pack = ?').get(pack) !== undefined;
   }
 
-  putSnapshot(row: SnapshotRow): void {
+  /** `json`: the root's own text, where that is at hand. */
+  putSnapshot(row: SnapshotRow, json = JSON.stringify(row.root)): void {
     this.db
       .prepare('INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)')
-      .run(row.id, row.seq, row.name, row.sha256, JSON.stringify(row.root));
+      .run(row.id, row.seq, row.name, row.sha256, json);
   }
 
   dropSnapshot(id: string): void {
@@ -514,11 +515,12 @@ export class Catalog {
   }
 
   private rows(clause: string, ...values: string[]): SnapshotRow[] {
-    return this.db
-      .prepare<string[], { id: string; seq: number; name: string; sha256: string; root: string }>(
-        `SELECT id, seq, name, sha256, root FROM snapshots ${clause}`,
-      )
-      .all(...values)
-      .map((row) => ({ ...row, root: JSON.parse(row.root) as Root }));
+    const find = this.db.prepare<string[], { id: string; seq: number; name: string; sha256: string; root: string }>(
+      `SELECT id, seq, name, sha256, root FROM snapshots ${clause}`,
+    );
+    const rows: SnapshotRow[] = [];
+    // Not all texts at once beside what they say.
+    for (const row of find.iterate(...values)) rows.push({ ...row, root: JSON.parse(row.root) as Root });
+    return rows;
   }
 }

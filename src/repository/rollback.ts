@@ -1,6 +1,8 @@
 import type { Catalog, GoneSnapshot } from './catalog.js';
 import type { DeletionRecord } from './deletions.js';
-import { snapshotIdOf } from './layout.js';
+import { indexIdOf, pinIdOf, snapshotIdOf } from './layout.js';
+import type { Store } from './store.js';
+import type { SyncResult } from './sync.js';
 
 /**
  * Compares what a destination lists now with what it listed last: roots that vanished without a deletion record that
@@ -79,6 +81,49 @@ export function rollbackMessages(gone: readonly GoneSnapshot[], gaps: readonly C
       kind === 'missing'
         ? `the snapshot ${previous}, which ${id} followed, is gone, and no prune removed it`
         : `the snapshot ${previous}, which ${id} followed, is not the one it was: its root was replaced`,
+    );
+  }
+  return messages;
+}
+
+/**
+ * Traces of snapshots that a host which never saw this destination before can find: an index written after the newest root
+ * that no root needs and no deletion record names, and pins of snapshots that are not there. The one may come from a run that
+ * was cut off between index and root, too; whoever removes all that a snapshot consists of leaves nothing to be found.
+ */
+export async function traces(
+  catalog: Catalog,
+  store: Store,
+  { objects, deletions, sealed }: SyncResult,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  // What the private key alone can read is not known to be unneeded.
+  if (sealed.length > 0) return [];
+  const rows = catalog.snapshots();
+  const known = new Set(rows.map(({ id }) => id));
+  const needed = catalog.expand(rows.flatMap(({ root }) => root.indexes));
+  const removed = new Set(
+    deletions.flatMap(({ indexes, snapshots }) => [...indexes, ...snapshots.map(({ id }) => id)]),
+  );
+  const messages: string[] = [];
+  const unneeded = [...objects.keys()].filter((name) => {
+    const id = indexIdOf(name);
+    return id !== undefined && !needed.has(id) && !removed.has(id) && catalog.supersededBy(id).length === 0;
+  });
+  const newest = rows.find(({ name }) => objects.has(name));
+  const since = newest && unneeded.length > 0 ? await store.stat(newest.name, signal) : undefined;
+  for (const name of unneeded) {
+    const written = (await store.stat(name, signal))?.modified;
+    if (written === undefined || (since !== undefined && written <= since.modified)) continue;
+    messages.push(
+      `${store.name}: ${name}, written ${written.toISOString()}, belongs to no snapshot and is newer than all of them: a run was cut off there, or somebody removed its snapshot`,
+    );
+  }
+  for (const name of objects.keys()) {
+    const id = pinIdOf(name);
+    if (id === undefined || known.has(id) || removed.has(id)) continue;
+    messages.push(
+      `${store.name}: the snapshot ${id} is pinned and is not here: another destination has it, or somebody removed it`,
     );
   }
   return messages;

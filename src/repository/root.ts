@@ -80,7 +80,11 @@ export interface Root {
 }
 
 const maxDepth = 64;
-export const rootLimit = 256 * 1024 * 1024;
+export const rootLimit = 128 * 1024 * 1024;
+/** Manifest chunks that one root lists: those of about 25 million files. Each takes some hundred bytes of every reader's memory. */
+export const partLimit = 1_000_000;
+/** A list's comma, an object, and the comma in it for each manifest chunk; the rest is the config and the indexes. */
+const rootValues = 3 * partLimit + 500_000;
 export const rootBytes = (root: Root): Buffer => Buffer.from(`${JSON.stringify(root)}\n`, 'utf8');
 export const rootHash = (json: Uint8Array): string => sha256Hex(json);
 
@@ -113,8 +117,8 @@ function isArchive(archive: unknown): archive is RootArchive {
  */
 export function parseRoot(json: Buffer, name: string): Root {
   const bad = (what: string): HoldfastError => new HoldfastError('IntegrityMismatch', `${name} ${what}`);
-  const value = parseUntrusted(json, maxDepth);
-  if (value === undefined) throw bad('is not JSON');
+  const value = parseUntrusted(json, maxDepth, rootValues);
+  if (value === undefined) throw bad('is not JSON, or has more values or levels than any root');
   if (typeof value !== 'object' || value === null) throw bad('is not an object');
   const root = value as Partial<Root>;
   if (root.format !== 1) throw bad(`has format ${JSON.stringify(root.format)}; this version reads format 1`);
@@ -141,6 +145,7 @@ export function parseRoot(json: Buffer, name: string): Root {
     throw bad('has a bad previous');
   }
   if (!Array.isArray(root.sources)) throw bad('has no sources');
+  let parts = 0;
   for (const source of root.sources) {
     const fine =
       typeof source?.name === 'string' &&
@@ -151,6 +156,8 @@ export function parseRoot(json: Buffer, name: string): Root {
       [source.files, source.entries, source.bytes, source.unreadable].every(isCount) &&
       Array.isArray(source.manifest);
     if (!fine) throw bad('has a bad source');
+    parts += source.manifest.length;
+    if (parts > partLimit) throw bad(`lists more than ${partLimit.toLocaleString('en')} manifest chunks`);
     for (const part of source.manifest) {
       if (typeof part?.chunk !== 'string' || !hex64.test(part.chunk)) throw bad('has a bad manifest chunk');
       if ((typeof part.path === 'string') === (typeof part.path64 === 'string')) throw bad('has a bad manifest path');

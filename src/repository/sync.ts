@@ -62,7 +62,7 @@ export async function syncFrom(
         if (root.id !== snapshot || (repository !== undefined && root.repository !== repository)) {
           throw new HoldfastError('IntegrityMismatch', `${store.name}: ${name} is the root of another snapshot`);
         }
-        catalog.putSnapshot({ id: root.id, seq: root.seq, name, sha256: rootHash(json), root });
+        catalog.putSnapshot({ id: root.id, seq: root.seq, name, sha256: rootHash(json), root }, json.toString('utf8'));
       } else if (index !== undefined && !indexes.has(index)) {
         const data = await store.readMeta(key, 'index', name, indexLimit, signal);
         catalog.addPacks(index, parseIndex(data, `${store.name}: ${indexName(index)}`));

@@ -1,10 +1,11 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { choosePacks } from '../../src/activities/check-inspect.js';
 import { Catalog } from '../../src/repository/catalog.js';
 import { packHashOf, packName } from '../../src/repository/layout.js';
+import type { Warning } from '../../src/workflows/types.js';
 import { Backups, passphrase } from './backups.js';
 import { check, copy, prune } from './care.js';
 
@@ -406,6 +407,36 @@ describe('a repository put back to an older state', () => {
     ]);
     expect(await check(backups)).toMatchObject({ status: 'clean' });
     expect((await backups.run()).warnings.filter(({ code }) => code === 'RepositoryRolledBack')).toEqual([]);
+  });
+
+  test('of the newest snapshot is told by its traces on a host that knows nothing, a run that was cut off before it by none', async () => {
+    const ids: (string | null)[] = [];
+    for (const text of ['one', 'two', 'three']) {
+      backups.write('a', text);
+      ids.push((await backups.run()).snapshot);
+      later(hour);
+    }
+    const forget = async (id: string | null | undefined): Promise<Warning[]> => {
+      for (const destination of id === undefined ? [] : ['nas', 'offsite']) {
+        const name = backups.snapshotNames(destination).find((each) => each.includes(id ?? '-')) ?? '';
+        rmSync(backups.objectPath(destination, name));
+      }
+      await backups.host.close();
+      rmSync(path.join(backups.folder, 'state', 'catalog'), { recursive: true });
+      await backups.restart();
+      return (await check(backups)).warnings.filter(({ code }) => code === 'SnapshotsMissing');
+    };
+    // What a run left that was cut off before the last snapshots.
+    const folder = path.dirname(backups.objectPath('nas', 'index/x'));
+    const [own = ''] = readdirSync(folder);
+    const left = path.join(folder, '00000000000000aa.ndjson');
+    cpSync(path.join(folder, own), left);
+    utimesSync(left, 1, 1);
+    expect(await forget(undefined)).toEqual([]);
+    const told = await forget(ids[2]);
+    expect(told.map(({ message }) => message.slice(0, message.indexOf(':')))).toEqual(['nas', 'offsite']);
+    // It is the host's own repository, and now it knows what is there.
+    expect((await check(backups)).warnings.filter(({ code }) => code === 'SnapshotsMissing')).toEqual([]);
   });
 
   test('a prune explains what it removed', async () => {

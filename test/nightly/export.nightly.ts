@@ -33,7 +33,7 @@ test('a file beyond 4 GiB in a zip file', { timeout: 600_000 }, async () => {
   try {
     const file = join(folder, 'large.zip');
     const target = await fileTarget(file, false);
-    await writeZip(members(), target, undefined, new AbortController().signal);
+    await writeZip(members(), { sink: target, scratch: folder, signal: new AbortController().signal });
     await target.publish();
     const listed = execFileSync(
       'python3',

@@ -63,7 +63,7 @@ async function written(name: string, password?: string): Promise<string> {
   const parts: Uint8Array[] = [];
   const sink = { write: async (bytes: Uint8Array) => void parts.push(Uint8Array.from(bytes)) };
   const { signal } = new AbortController();
-  if (name.endsWith('.zip')) await writeZip(members(), sink, password, signal);
+  if (name.endsWith('.zip')) await writeZip(members(), { sink, password, scratch: folder, signal });
   else await writeTar(members(), sink, name.endsWith('.gz') ? 'gzip' : 'zstd', signal);
   const file = path.join(folder, name);
   writeFileSync(file, Buffer.concat(parts));

@@ -203,6 +203,11 @@ describe('roots', () => {
     expect(() => parseRoot(Buffer.from('null'), 'nas: snapshots/x.json')).toThrow(/nas: snapshots\/x\.json/);
     expect(() => parseRoot(rootBytes({ ...root, format: 2 as 1 }), 'x')).toThrow(/format 2/);
     expect(() => parseRoot(rootBytes({ ...root, indexes: ['../../x'] }), 'x')).toThrow(refused);
+    const [source] = root.sources;
+    const part = `{"chunk":"${'a'.repeat(64)}","path":""}`;
+    const one = rootBytes({ ...root, sources: source ? [{ ...source, manifest: [] }] : [] }).toString();
+    const huge = Buffer.from(one.replace('"manifest":[]', `"manifest":[${`${part},`.repeat(1_000_000)}${part}]`));
+    expect(() => parseRoot(huge, 'x')).toThrow(/more than 1,000,000 manifest chunks/);
     expect(() => parseRoot(rootBytes({ ...root, complete: 1 as unknown as boolean }), 'x')).toThrow(refused);
   });
 });

@@ -245,3 +245,101 @@ test('the full snapshot that kept differential ones build on stays', () => {
   );
   expect(kept(differential, { keepLast: 1 })).toEqual([1, 3]);
 });
+
+/**
+ * The keep rules once more, from the sentences of docs/retention.md and without a line in common: for each snapshot it asks
+ * whether anything newer and good stands for the same period, and how many such periods there are that are newer.
+ */
+function oracle(
+  snapshots: readonly RetainedSnapshot[],
+  rules: RetentionRules,
+  now: number,
+  timezone: string,
+): string[] {
+  const wall = (time: number, options: Intl.DateTimeFormatOptions): string =>
+    new Intl.DateTimeFormat('sv-SE', { timeZone: timezone, ...options }).format(time);
+  const date = (time: number): string => wall(time, { year: 'numeric', month: '2-digit', day: '2-digit' });
+  const monday = (time: number): number => {
+    const at = Date.parse(`${date(time)}T00:00:00Z`) / day;
+    // 1970 began on a Thursday.
+    return at - ((((at + 3) % 7) + 7) % 7);
+  };
+  const periods: [keyof RetentionRules, (time: number) => string][] = [
+    [
+      'keepHourly',
+      (time) => `${date(time)} ${wall(time, { hour: '2-digit', hourCycle: 'h23', timeZoneName: 'longOffset' })}`,
+    ],
+    ['keepDaily', date],
+    ['keepWeekly', (time) => String(monday(time))],
+    ['keepMonthly', (time) => date(time).slice(0, 7)],
+    ['keepYearly', (time) => date(time).slice(0, 4)],
+  ];
+  const good = snapshots.filter(({ complete }) => complete);
+  const newest = Math.max(0, ...good.map(({ seq }) => seq));
+  return snapshots
+    .filter((one) => {
+      if (one.pinned || one.seq >= newest) return true;
+      if (rules.keepWithin !== undefined && rules.keepWithin > 0 && now - one.time <= rules.keepWithin) return true;
+      if (!one.complete) return false;
+      const newer = good.filter(({ seq }) => seq > one.seq);
+      if (newer.length < (rules.keepLast ?? 0)) return true;
+      return periods.some(([rule, of]) => {
+        const theirs = new Set(newer.map(({ time }) => of(time)));
+        return !theirs.has(of(one.time)) && theirs.size < (rules[rule] ?? 0);
+      });
+    })
+    .map(({ id }) => id)
+    .sort();
+}
+
+test('an independent reading of the rules keeps the same, whatever the history', { timeout: 60_000 }, () => {
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.integer({ min: 60_000, max: 2 * day }) },
+    { weight: 2, arbitrary: fc.integer({ min: day, max: 60 * day }) },
+    // A clock that jumped.
+    { weight: 1, arbitrary: fc.integer({ min: -400 * day, max: 400 * day }) },
+  );
+  const history = fc.array(
+    fc.record({ step, complete: fc.boolean(), good: fc.boolean(), pinned: fc.integer({ min: 0, max: 9 }) }),
+    { maxLength: 60 },
+  );
+  const count = fc.option(fc.integer({ min: 0, max: 12 }), { nil: undefined });
+  const rules = fc.record({
+    keepLast: count,
+    keepHourly: count,
+    keepDaily: count,
+    keepWeekly: count,
+    keepMonthly: count,
+    keepYearly: count,
+    keepWithin: fc.option(fc.integer({ min: 0, max: 90 * day }), { nil: undefined }),
+  });
+  const zone = fc.constantFrom(
+    ...[
+      'UTC',
+      'Europe/Berlin',
+      'America/New_York',
+      'Australia/Lord_Howe',
+      'Asia/Kathmandu',
+      'Pacific/Apia',
+      'America/Sao_Paulo',
+    ],
+  );
+  // Around changes of the clocks, leap days and turns of the year.
+  const begin = fc.constantFrom('2026-03-28T20:00Z', '2026-10-24T20:00Z', '2024-02-27T23:00Z', '2020-12-27T10:00Z');
+  fc.assert(
+    fc.property(history, rules, zone, begin, (steps, some, timezone, from) => {
+      let time = Date.parse(from);
+      const snapshots = steps.map(({ step, complete, good, pinned }, at) => {
+        time += step;
+        return snapshot(at + 1, time, { complete: complete || good, pinned: pinned === 0 });
+      });
+      const chosen = Object.fromEntries(Object.entries(some).filter(([, value]) => value !== undefined));
+      const stay = applyRetention(snapshots, chosen, time, timezone)
+        .filter(({ reasons }) => reasons.length > 0)
+        .map(({ id }) => id)
+        .sort();
+      expect(stay).toEqual(oracle(snapshots, chosen, time, timezone));
+    }),
+    { numRuns: 300 },
+  );
+});

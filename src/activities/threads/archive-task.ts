@@ -94,7 +94,8 @@ export async function archiveTask(task: ArchiveTask): Promise<ArchiveResult> {
         meter.add('stored', bytes.length);
       },
     };
-    if (task.format === 'zip') await writeZip(members.all(), sink, task.password, stop.signal);
+    if (task.format === 'zip')
+      await writeZip(members.all(), { sink, password: task.password, scratch: task.run, signal: stop.signal });
     else await writeTar(members.all(), sink, task.format === 'tar.gz' ? 'gzip' : 'zstd', stop.signal);
     const { sha256, bytes } = await file.end();
     own.commit();
