@@ -8,6 +8,7 @@ import { nearest } from './nearest.js';
 import { normalize } from './normalize.js';
 import { expandHome, lookingUpOnce, systemConfigFolder, userConfigFolder } from './paths.js';
 import { ConfigErrors, type ConfigProblem, type ConfigWarning } from './problems.js';
+import { secretRegistry } from './redact.js';
 import { type Config, configSchema, type JobConfig } from './schema.js';
 import { secretless } from './sensitive.js';
 import { checkNames, validate } from './validate.js';
@@ -91,6 +92,7 @@ export function parseConfig(source: string, file: string): LoadedConfig {
   const parsed = configSchema.safeParse(value);
   if (!parsed.success) throw fail([...problemsOf(parsed.error.issues, value), ...checkNames(value)]);
   const config = normalize(parsed.data);
+  secretRegistry.openNames = [config.host, ...[config.jobs, config.destinations, config.notify].flatMap(Object.keys)];
   const { problems, warnings } = lookingUpOnce(() => validate(config));
   const names = checkNames(value);
   if (problems.length + names.length > 0) throw fail([...names, ...problems]);

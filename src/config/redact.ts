@@ -31,6 +31,8 @@ function withoutUserinfo(text: string): string {
 /** Remembers every secret this process has resolved, so that errors and logs can be redacted by value. */
 export class SecretRegistry {
   private readonly known = new Set<string>();
+  /** Names that stand in the config: of the host, of jobs, destinations and notifiers. */
+  openNames: readonly string[] = [];
 
   /** Remembers a secret in the forms it may turn up in. Shorter than four characters is no secret worth the damage. */
   add(secret: string): void {

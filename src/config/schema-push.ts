@@ -5,7 +5,9 @@ import { everyMessenger, serverUrl } from './schema-notify-common.js';
 export const ntfySchema = z
   .strictObject({
     type: z.literal('ntfy').describe('ntfy.'),
-    topic: secret('The topic; whoever knows it can read along.'),
+    topic: secret(
+      'The topic; whoever knows it can read along. Where it is made of everyday words and names in the config, it is not taken out of messages.',
+    ),
     token: secret('The access token, where the server asks for one.').optional(),
     server: serverUrl().prefault('https://ntfy.sh').describe('The server.'),
     ...everyMessenger,

@@ -6,6 +6,7 @@ import { expandHome } from './paths.js';
 import { secretRegistry } from './redact.js';
 import { parseReferences, type Reference } from './references.js';
 import { isSensitive, leaves, mask } from './sensitive.js';
+import { isGuessable } from './topics.js';
 
 export { redact, SecretRegistry, secretRegistry } from './redact.js';
 export { isSensitive, secretless, unmask } from './sensitive.js';
@@ -39,12 +40,16 @@ export async function resolveSecret(value: string, key: string, options: Resolve
       continue;
     }
     const secret = await follow(piece, key, options);
-    secretRegistry.add(secret);
+    remember(secret, key);
     resolved += secret;
   }
-  if (parsed.pieces.some((piece) => typeof piece !== 'string') || isSensitive(key.split('.')))
-    secretRegistry.add(resolved);
+  if (parsed.pieces.some((piece) => typeof piece !== 'string') || isSensitive(key.split('.'))) remember(resolved, key);
   return resolved;
+}
+
+/** So that errors, logs and messages hold it no more. */
+function remember(secret: string, key: string): void {
+  if (!key.endsWith('.topic') || !isGuessable(secret, secretRegistry.openNames)) secretRegistry.add(secret);
 }
 
 /** A copy of a part of a config (a destination, a notifier, `temporal`) with every string resolved. `key` is where the part is. */
@@ -53,7 +58,7 @@ export async function resolveSecrets<T extends object>(part: T, key: string, opt
   for (const leaf of leaves(copy)) {
     const full = /^\[/.test(leaf.key) ? `${key}${leaf.key}` : [key, leaf.key].filter((part) => part !== '').join('.');
     leaf.set(await resolveSecret(leaf.value, full, options));
-    if (isSensitive([...key.split('.'), ...leaf.path])) secretRegistry.add(leaf.value);
+    if (isSensitive([...key.split('.'), ...leaf.path])) remember(leaf.value, full);
   }
   return copy;
 }

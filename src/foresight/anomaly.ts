@@ -1,5 +1,6 @@
+import { median } from 'simple-statistics';
 import { compressedTo, isGood, type RunFigures, type SourceFigures } from './figures.js';
-import { expected, expectedByFactor, type Range } from './robust.js';
+import { expected, expectedByFactor, type Range, slope } from './robust.js';
 
 export type AnomalyMetric = 'files' | 'bytes' | 'emptySource' | 'dumpSize' | 'massChange' | 'duration';
 
@@ -116,16 +117,23 @@ function massChange(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   const high = Math.min(0.95, Math.max(usual.high, usual.median + 0.15));
   // What never compressed says little.
   const tooMany = usual.median > 0.85 ? 0.5 : 0.2;
-  if (share <= Math.max(tooMany, usualShare.high) || after <= high) return [];
+  if (after <= high) return [];
+  // Where most files change each night, as disks of virtual machines do, how much of them is new says it.
+  const byFiles = share > Math.max(tooMany, usualShare.high);
+  const rewritten = rewrittenShare(run, known[0]);
+  const parts = known.map((one, at) => (one.mode === 'full' ? 0 : rewrittenShare(one, known[at + 1])));
+  const byBytes = share > 0.5 && rewritten > Math.max(0.5, expected(parts, 0.5).high);
+  if (!byFiles && !byBytes) return [];
+  const [size, sizes] = byFiles ? [share, shares] : [rewritten, parts];
   const likeIt = known.filter(
-    (one, at) => at >= lastNights && (shares[at] ?? 0) > share * 0.7 && (compressedTo(one) ?? 0) > after - 0.05,
+    (one, at) => at >= lastNights && (sizes[at] ?? 0) > size * 0.7 && (compressedTo(one) ?? 0) > after - 0.05,
   );
   if (likeIt.length >= precedents) return [];
   return [
     {
       ...anomaly(run, 'massChange', after, { ...usual, low: Math.max(0, usual.low), high }),
       message:
-        `${percent(share)} of the files changed at once, and what is new compresses to ${percent(after)} of their size, expected at most ` +
+        `${percent(size)} of the ${byFiles ? 'files' : 'content'} changed at once, and what is new compresses to ${percent(after)} of their size, expected at most ` +
         `${percent(high)}: as if they had been encrypted`,
     },
   ];
@@ -181,6 +189,13 @@ function replacedShare(run: RunFigures, before: RunFigures | undefined): number 
   return (Math.max(0, run.changedFiles - dumps) + Math.min(run.newFiles, gone)) / files;
 }
 
+/** Share of the bytes that are not what they were; those that came on top are not. */
+function rewrittenShare(run: RunFigures, before: RunFigures | undefined): number {
+  if (before === undefined || run.sourceBytes <= 0) return 0;
+  const more = Math.max(0, run.sourceBytes - before.sourceBytes);
+  return Math.min(1, Math.max(0, run.newBytes - more) / run.sourceBytes);
+}
+
 const dumpFiles = ({ sources }: RunFigures): number =>
   sources.reduce((sum, { type, files }) => sum + (type === 'files' ? 0 : files), 0);
 
@@ -190,7 +205,7 @@ function slow(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
   if (run.durationMs === null || times.length < enough) return [];
   const range = expectedByFactor(times, times.length < many ? 3 : 2);
   const high = Math.max(range.high, range.median + 60_000);
-  if (run.durationMs <= high) return [];
+  if (run.durationMs <= high + explainedMs(run, known)) return [];
   return [
     {
       ...anomaly(run, 'duration', run.durationMs, { ...range, low: 0, high }),
@@ -198,6 +213,16 @@ function slow(run: RunFigures, known: readonly RunFigures[]): Anomaly[] {
       message: `the run took ${minutes(run.durationMs)}, expected at most ${minutes(high)}`,
     },
   ];
+}
+
+/** How much longer than usual a run may take because it read more, by what that took before. */
+function explainedMs(run: RunFigures, known: readonly RunFigures[]): number {
+  const more = run.readBytes - median(known.map(({ readBytes }) => readBytes));
+  if (more <= 0) return 0;
+  const paces = known.flatMap(({ readBytes, durationMs, mode }) =>
+    durationMs === null || mode !== run.mode ? [] : [[readBytes, durationMs] as const],
+  );
+  return 2 * more * Math.max(0, slope(paces));
 }
 
 const anomaly = (run: RunFigures, metric: AnomalyMetric, value: number, range: Range, source?: string): Anomaly => ({

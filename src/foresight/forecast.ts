@@ -1,5 +1,5 @@
-import { TheilSenRegression } from 'ml-regression-theil-sen';
 import { isGood, type RunFigures } from './figures.js';
+import { slope } from './robust.js';
 
 export interface Forecast {
   /** `full`: a destination runs full; `window`: a run will take longer than the time between two runs. */
@@ -62,13 +62,10 @@ function daysUntil(all: [number, number][], level: number, way: 'falls' | 'rises
   if (last === undefined || first === undefined || points.length < enough || last[0] - first[0] < 0.01)
     return undefined;
   if (way === 'falls' ? last[1] <= level : last[1] >= level) return 0;
-  const line = new TheilSenRegression(
-    points.map(([x]) => x - first[0]),
-    points.map(([, y]) => y),
-  );
-  if (way === 'falls' ? line.slope >= 0 : line.slope <= 0) return undefined;
+  const pace = slope(points.map(([x, y]) => [x - first[0], y]));
+  if (way === 'falls' ? pace >= 0 : pace <= 0) return undefined;
   // From where it stands now, not from where the line says it should.
-  const days = (level - last[1]) / line.slope;
+  const days = (level - last[1]) / pace;
   return days <= horizonDays ? Math.max(0, days) : undefined;
 }
 

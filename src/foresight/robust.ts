@@ -1,3 +1,4 @@
+import { TheilSenRegression } from 'ml-regression-theil-sen';
 import { median, medianAbsoluteDeviation } from 'simple-statistics';
 
 /** Turns the median absolute deviation of a normal distribution into its standard deviation. */
@@ -35,4 +36,13 @@ export function expectedByFactor(values: readonly number[], factor: number): Ran
   const middle = median(logs);
   const spread = Math.max(outlier * normal * medianAbsoluteDeviation(logs), Math.log(factor));
   return { low: Math.exp(middle - spread), high: Math.exp(middle + spread), median: Math.exp(middle) };
+}
+
+/** The median slope (Theil-Sen) through points, which single wild ones do not bend; 0 where there is no telling. */
+export function slope(points: readonly (readonly [x: number, y: number])[]): number {
+  if (new Set(points.map(([x]) => x)).size < 2) return 0;
+  return new TheilSenRegression(
+    points.map(([x]) => x),
+    points.map(([, y]) => y),
+  ).slope;
 }

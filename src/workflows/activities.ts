@@ -45,12 +45,15 @@ export function activitiesOf(host: string) {
     finish: on({ startToCloseTimeout: '10m', heartbeatTimeout: '20s', retry: patient }).finish,
     assess: on({ startToCloseTimeout: '1m', retry: { ...patient, maximumAttempts: 3 } }).assess,
     deliverInput: quick.deliverInput,
+    // A run's workflow is open meanwhile, and its schedule starts no other one.
     notify: on({
       startToCloseTimeout: '30s',
+      scheduleToCloseTimeout: '2m',
       retry: { initialInterval: '1s', backoffCoefficient: 3, maximumInterval: '1m', maximumAttempts: 5 },
     }).notify,
     notifyStart: on({
       startToCloseTimeout: '30s',
+      scheduleToCloseTimeout: '1m',
       retry: { initialInterval: '1s', backoffCoefficient: 3, maximumAttempts: 3 },
     }).notify,
     noteUnsent: quick.noteUnsent,

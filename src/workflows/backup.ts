@@ -109,6 +109,8 @@ class BackupRun {
   private readonly warnings: Warning[];
   /** Telling that the run began, which the rest of it does not wait for. */
   private announced: Promise<void> | undefined;
+  /** The same for each who hears of it, by the notifier's name. */
+  private readonly announcements = new Map<string, Promise<void>>();
   private readonly unannounced: Unsent[] = [];
   /** The id of the snapshot that the spool holds. */
   private snapshot: string | undefined;
@@ -664,10 +666,19 @@ class BackupRun {
     await this.startDeliveries(end.status).catch((error: unknown) => log.warn('a delivery was not started', { error }));
     if (this.triggered)
       await this.startNext().catch((error: unknown) => log.warn('the next run was not started', { error }));
-    // Whoever watches pings has to hear of the start before the end.
-    await this.announced;
-    if (aside) await this.noteLateStarts(document);
-    const unsent = end.status === 'skipped' || end.status === 'cancelled' ? [] : await this.notify();
+    // Whoever watches pings has to hear of the start before the end; nobody waits for another who cannot be reached.
+    const each = aside && patched('start-told-each');
+    const tell = end.status !== 'skipped' && end.status !== 'cancelled';
+    if (!each || !tell) {
+      await this.announced;
+      if (aside) await this.noteLateStarts(document);
+    }
+    const unsent = tell ? await this.notify(each ? document : undefined) : [];
+    if (each && tell) {
+      await this.announced;
+      for (const name of this.announcements.keys())
+        if (!this.notifiers.includes(name)) await this.noteLateStarts(document, name);
+    }
     unsent.unshift(...this.unannounced);
     return unsent.length === 0 ? document : { ...document, warnings: withUnsent(document.warnings, unsent) };
   }
@@ -703,19 +714,24 @@ class BackupRun {
   /** Tells that the run began; that somebody could not be reached is a warning of it. */
   private async announce(names: string[]): Promise<void> {
     await CancellationScope.nonCancellable(() =>
-      sideBySide(names, async (name) => {
-        try {
-          await this.activities.notifyStart.executeWithOptions({ summary: `${name}, of the start` }, [
-            { ...this.ref, name },
-          ]);
-        } catch (error) {
-          const reason = reasonOf(error).message.slice(0, 300);
-          const unsent = { name, reason, start: true };
-          this.unannounced.push(unsent);
-          this.warnings.push(unsentWarning(unsent));
-        }
+      sideBySide(names, (name) => {
+        const announcement = this.announceTo(name);
+        this.announcements.set(name, announcement);
+        return announcement;
       }),
     );
+  }
+
+  private async announceTo(name: string): Promise<void> {
+    try {
+      await this.activities.notifyStart.executeWithOptions({ summary: `${name}, of the start` }, [
+        { ...this.ref, name },
+      ]);
+    } catch (error) {
+      const unsent = { name, reason: unsentReason(error), start: true };
+      this.unannounced.push(unsent);
+      this.warnings.push(unsentWarning(unsent));
+    }
   }
 
   /** A run that could not even begin, such as for want of a passphrase, has not been told whom to notify. */
@@ -724,24 +740,32 @@ class BackupRun {
     this.notifiers = await this.activities.jobNotifiers(this.ref).catch(() => []);
   }
 
-  /** Who could not be told of the start until the run's document was written. */
-  private async noteLateStarts({ warnings }: RunDocument): Promise<void> {
+  /** Who could not be told of the start until the run's document was written; `only`: this one of them. */
+  private async noteLateStarts({ warnings }: RunDocument, only?: string): Promise<void> {
     for (const unsent of this.unannounced) {
+      if (only !== undefined && unsent.name !== only) continue;
       const { message } = unsentWarning(unsent);
       if (warnings.some((warning) => warning.message === message)) continue;
       await this.activities.noteUnsent({ ...this.ref, ...unsent }).catch(() => undefined);
     }
   }
 
-  /** @returns who could not be told. */
-  private async notify(): Promise<Unsent[]> {
+  /**
+   * @param document of the run, where whoever is to hear of its start may still be being told of it.
+   * @returns who could not be told.
+   */
+  private async notify(document?: RunDocument): Promise<Unsent[]> {
     this.phase = 'notify';
     const unsent: Unsent[] = [];
     await sideBySide(this.notifiers, async (name) => {
+      if (document !== undefined) {
+        await this.announcements.get(name);
+        await this.noteLateStarts(document, name);
+      }
       try {
         await this.activities.notify.executeWithOptions({ summary: name }, [{ ...this.ref, name }]);
       } catch (error) {
-        const reason = reasonOf(error).message.slice(0, 300);
+        const reason = unsentReason(error);
         unsent.push({ name, reason });
         await this.activities.noteUnsent({ ...this.ref, name, reason }).catch(() => undefined);
       }
@@ -841,6 +865,13 @@ export function reasonOf(error: unknown): Reason {
     workerLost: cause instanceof TimeoutFailure,
     stale: false,
   };
+}
+
+/** Why somebody could not be told; of an attempt that ran out of time, what is known of the ones before. */
+function unsentReason(error: unknown): string {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const known = cause instanceof TimeoutFailure && cause.cause instanceof Error ? cause.cause : error;
+  return reasonOf(known).message.slice(0, 300);
 }
 
 /** A group of packs as the Web UI names it. */

@@ -248,3 +248,37 @@ test('sensitive keys', () => {
   expect(isSensitive(['notify', 'x', 'headers', 'X-Any'])).toBe(true);
   expect(isSensitive(['destinations', 'passphrase', 'bucket'])).toBe(false);
 });
+
+describe('an ntfy topic', () => {
+  const seen = async (topic: string): Promise<string> => {
+    secretRegistry.clear();
+    secretRegistry.openNames = ['web-1', 'site', 'nas', 'phone'];
+    await resolveSecrets({ type: 'ntfy', topic }, 'notify.phone');
+    return secretRegistry.redact(`[${topic}]`);
+  };
+
+  test('of everyday words, or of names in the config, is left in messages', async () => {
+    for (const topic of ['backups', 'Backup_Alerts', 'web-1', 'web-1_backups', 'site', 'phone', 'server2', 'ops-2026'])
+      expect(await seen(topic)).toBe(`[${topic}]`);
+  });
+
+  test('that nobody would try is taken out', async () => {
+    const random = [
+      'k8Zq2vX7',
+      'backups-k8Zq',
+      'kqzjxwvb',
+      '84726391',
+      'correct-horse-battery',
+      'xbackups',
+      'websitex',
+    ];
+    for (const topic of random) expect(await seen(topic)).toBe('[***]');
+    expect(await seen('backups-2026-2027')).toBe('[***]');
+  });
+
+  test('that is also a password is taken out', async () => {
+    await seen('backups');
+    await resolveSecrets({ type: 'ftp', password: 'backups' }, 'destinations.nas');
+    expect(secretRegistry.redact('backups')).toBe('***');
+  });
+});

@@ -109,6 +109,30 @@ describe('anomalies', () => {
     expect(metrics(night(28, { durationMs: 600_000 }), purged)).toEqual([]);
   });
 
+  test('where most files change each night, most of the content must be new and compress no more', () => {
+    // Disks of virtual machines: nearly all are written to, a little of each.
+    const disks = { files: 30, newFiles: 0, changedFiles: 28, sourceBytes: 100_000_000_000, newBytes: 3_000_000_000 };
+    const usual = nights(14, (at) => ({ ...disks, storedBytes: 1_500_000_000 + (at % 3) * 100_000_000, sources: [] }));
+    const judged = (newBytes: number, storedBytes: number, changedFiles = 28): string[] =>
+      metrics(night(14, { ...disks, changedFiles, newBytes, storedBytes, sources: [] }), usual);
+    expect(judged(95_000_000_000, 94_900_000_000)).toEqual(['massChange']);
+    expect(judged(95_000_000_000, 50_000_000_000)).toEqual([]);
+    expect(judged(20_000_000_000, 19_900_000_000)).toEqual([]);
+    // A few large files among many small ones are no attack.
+    expect(judged(95_000_000_000, 94_900_000_000, 12)).toEqual([]);
+  });
+
+  test('a run that read more takes longer, which is not slow', () => {
+    const imports = nights(20, (at) =>
+      at % 5 === 4
+        ? { readBytes: 2_000_000_000 + at * 1e7, durationMs: 70_000 + at * 200 }
+        : { readBytes: at * 1000, durationMs: 30_000 + (at % 4) * 500 },
+    );
+    expect(metrics(night(20, { readBytes: 4_000_000_000, durationMs: 115_000 }), imports)).toEqual([]);
+    expect(metrics(night(20, { readBytes: 4_000_000_000, durationMs: 900_000 }), imports)).toEqual(['duration']);
+    expect(metrics(night(20, { readBytes: 20_000, durationMs: 115_000 }), imports)).toEqual(['duration']);
+  });
+
   test('a slow run is told of and is not grave', () => {
     expect(anomalies(night(14, { durationMs: 400_000 }), earlier)).toMatchObject([
       { metric: 'duration', grave: false, value: 400_000 },

@@ -858,13 +858,37 @@ describe('notifying', () => {
     });
     const reason = 'NotifyFailed for a test';
     expect(notes).toEqual([
-      { name: 'ping', reason, start: true },
       { name: 'ops', reason },
+      { name: 'ping', reason, start: true },
     ]);
     expect(document.warnings.map(({ message }) => message)).toEqual([
       `notifier ping could not be reached at the start: ${reason}`,
       `notifier ops could not be reached: ${reason}`,
     ]);
+  });
+
+  test('of the end does not wait for somebody else who cannot be told of the start', async () => {
+    let told = (): void => undefined;
+    const opsToldOfEnd = new Promise<void>((resolve) => {
+      told = resolve;
+    });
+    let over = false;
+    const asked: string[] = [];
+    const document = await run({
+      begin: async () => started({ notify: ['ops', 'ping'], notifyStart: ['ping', 'ops'] }),
+      finish: async (request) => {
+        over = true;
+        return documentOf(request);
+      },
+      notify: async ({ name }) => {
+        asked.push(name);
+        if (name === 'ops' && over) told();
+        if (name === 'ping' && asked.filter((one) => one === 'ping').length === 1) await opsToldOfEnd;
+        return { sent: true };
+      },
+    });
+    expect(document.status).toBe('succeeded');
+    expect(asked.slice(-2)).toEqual(['ops', 'ping']);
   });
 
   test('a start that cannot be told is a warning', async () => {
