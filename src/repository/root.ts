@@ -80,7 +80,7 @@ export interface Root {
 }
 
 const maxDepth = 64;
-export const rootLimit = 128 * 1024 * 1024;
+export const rootLimit = 256 * 1024 * 1024;
 /** Manifest chunks that one root lists: those of about 25 million files. Each takes some hundred bytes of every reader's memory. */
 export const partLimit = 1_000_000;
 /** A list's comma, an object, and the comma in it for each manifest chunk; the rest is the config and the indexes. */
