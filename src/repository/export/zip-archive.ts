@@ -109,14 +109,23 @@ class ZipWriter {
         yield piece;
       }
     };
+    // Leaving a stream early ends it with an error of its own, which may come first.
+    let refused: unknown;
+    const write = (bytes: Buffer): Promise<void> =>
+      this.write(bytes).catch((error: unknown) => {
+        refused = error;
+        throw error;
+      });
     await pipeline(
       Readable.from(counted(), { objectMode: true, highWaterMark: 1 }),
       createDeflateRaw({ level, chunkSize: 1 << 18 }),
       async (packed: AsyncIterable<Buffer>) => {
-        for await (const piece of packed) await this.write(aes ? aes.update(piece) : piece);
+        for await (const piece of packed) await write(aes ? aes.update(piece) : piece);
       },
       { signal: this.options.signal },
-    );
+    ).catch((error: unknown) => {
+      throw refused ?? error;
+    });
     if (aes) await this.write(aes.end());
     zip.packed = this.offset - begin;
     await this.write(dataDescriptor(zip));
