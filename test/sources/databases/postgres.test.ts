@@ -363,7 +363,8 @@ test('a scratch restore compares and leaves nothing, also when the dump is bad',
 
 test('what a server refuses to refresh, or to drop, keeps nothing else from coming back or going', async () => {
   await server.sql(
-    'CREATE ROLE poor; CREATE ROLE "бедный"; CREATE DATABASE stubborn CONNECTION LIMIT 7 IS_TEMPLATE true',
+    `SET allow_in_place_tablespaces = on; CREATE TABLESPACE apart LOCATION '';
+     CREATE ROLE poor; CREATE ROLE "бедный"; CREATE DATABASE stubborn CONNECTION LIMIT 7 IS_TEMPLATE true TABLESPACE apart`,
   );
   await server.sql(
     `CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t; ALTER MATERIALIZED VIEW m OWNER TO poor;
@@ -387,9 +388,10 @@ test('what a server refuses to refresh, or to drop, keeps nothing else from comi
       warnings: [{ code: 'NotRefreshed', message: expect.stringContaining('permission denied') }],
     });
   expect(await server.sql('SELECT subname, subenabled FROM pg_subscription ORDER BY 1')).toBe('s|f\ns|f');
-  const made = `SELECT datconnlimit, datistemplate, setconfig FROM pg_database d JOIN pg_db_role_setting ON setdatabase = d.oid`;
+  const made = `SELECT datconnlimit, datistemplate, spcname, setconfig FROM pg_database d
+     JOIN pg_db_role_setting ON setdatabase = d.oid JOIN pg_tablespace t ON t.oid = dattablespace`;
   expect(await server.sql(`${made} WHERE datname = 'stubborn2'`)).toBe(
-    '7|t|{statement_timeout=500,client_encoding=latin1,default_transaction_read_only=on}',
+    '7|t|apart|{statement_timeout=500,client_encoding=latin1,default_transaction_read_only=on}',
   );
   await server.sql('CREATE DATABASE stubborn3');
   expect((await into({ database: 'stubborn3' })).differences).toEqual([]);
