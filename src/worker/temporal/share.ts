@@ -66,6 +66,10 @@ export async function acquireServer(options: AcquireOptions): Promise<ServerHand
   const supervision = superviseEmbedded(settled, server);
   let released: Promise<void> | undefined;
 
+  // Such as one that waits for a disk that does not answer: what was done with it is done all the same.
+  const tellLeft = (error: unknown): void =>
+    options.log.warn(`the Temporal server was not stopped: ${error instanceof Error ? error.message : String(error)}`);
+
   const release = async (): Promise<void> => {
     await supervision.stop();
     // Under the start lock nobody comes or goes, so exactly one of several leavers is the last.
@@ -73,7 +77,7 @@ export async function acquireServer(options: AcquireOptions): Promise<ServerHand
     try {
       if (lock === undefined)
         options.log.warn('the Temporal server was left running: its start lock is held by another process');
-      else if (shared.tryUpgrade()) await stopEmbedded(options.stateDir);
+      else if (shared.tryUpgrade()) await stopEmbedded(options.stateDir).catch(tellLeft);
     } finally {
       shared.release();
       lock?.release();
