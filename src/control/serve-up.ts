@@ -76,7 +76,7 @@ async function serve(
   for (const over of ['end', 'close']) socket.on(over, () => end.abort());
   const tell = (answer: UpAnswer): void => void (socket.writable && socket.write(`${JSON.stringify(answer)}\n`));
   try {
-    const request = parse(await firstLine(socket));
+    const request = parse(await firstLine(socket, end.signal));
     const { hash } = session.loaded;
     if (request?.version !== version || request.hash !== hash) {
       tell({ refused: 'another version, or another config' });
@@ -139,9 +139,10 @@ async function follow(
   }
 }
 
-/** What the command says; '' where it goes away first, or says more than any order is. */
-function firstLine(socket: Socket): Promise<string> {
+/** What the command says; '' where it goes away first, says more than any order is, or nothing until `signal` fires. */
+function firstLine(socket: Socket, signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(''), { once: true });
     let length = 0;
     socket.on('data', (data) => {
       length += data.length;
@@ -158,8 +159,9 @@ function firstLine(socket: Socket): Promise<string> {
 function parse(line: string): UpRequest | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    const isBackup = isObjectWith(value, 'jobs', 'options') && Array.isArray((value as { jobs: unknown }).jobs);
-    return isBackup || isObjectWith(value, 'restore', 'rights') ? (value as UpRequest) : undefined;
+    const { jobs, options, restore: asked } = value as Partial<Record<'jobs' | 'options' | 'restore', unknown>>;
+    const isRequest = (Array.isArray(jobs) && isObjectWith(options)) || isObjectWith(asked, 'job', 'target');
+    return isRequest ? (value as UpRequest) : undefined;
   } catch {
     return undefined;
   }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -186,7 +187,8 @@ describe('with `up`', () => {
       socket.end(line);
       return (await text(socket)).trim();
     };
-    for (const line of ['', '\n', 'nonsense\n', '{"jobs":["site"],"options":{}}\n', '[]\n', 'null\n']) {
+    const orders = ['{"jobs":["site"],"options":{}}\n', '{"restore":null,"rights":""}\n', '{"restore":{}}\n'];
+    for (const line of ['', '\n', 'nonsense\n', ...orders, '[]\n', 'null\n']) {
       expect(JSON.parse(await tell(line))).toHaveProperty('refused');
     }
     // More than any order is.
@@ -194,7 +196,11 @@ describe('with `up`', () => {
     expect((await host.json<RunDocument>(['backup', 'site'])).status).toBe('succeeded');
     const unknown = await host.json<{ error: { code: string } }>(['backup', 'nothing'], [2]);
     expect(unknown.error.code).toBe('JobUnknown');
+    // Who says nothing holds nothing up.
+    const silent = connect(path);
+    await once(silent, 'connect');
     await up.kill('SIGTERM');
+    silent.destroy();
     expect(existsSync(path)).toBe(false);
   });
 
