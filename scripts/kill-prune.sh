@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills `holdfast prune` with -9 at random moments: each time what is left has to check clean, the next prune has to finish, and
-# every snapshot that stays has to restore as it was. Half of the packs are repacked by then. Needs a built program.
+# every snapshot that stays has to restore as it was. Needs a built program.
 # Usage: scripts/kill-prune.sh [TIMES]
 set -euo pipefail
 times="${1:-20}"

@@ -23,16 +23,17 @@ export class UpGone extends Error {}
 /**
  * Asks the `holdfast up` of this state folder to start backups, or to restore.
  *
- * @returns undefined where none is up or it can't: the caller has to do it itself.
+ * @returns undefined where none is up or it can't, or this process has a private key, or traces begin in it: the caller has to do
+ * it itself.
  * @throws HoldfastError what starting throws.
  */
 export async function askUp<Update, Document>(
-  { config, hash }: LoadedConfig,
+  { config, hash, keyPair }: LoadedConfig,
   order: UpOrder,
   intervalMs: number | undefined,
 ): Promise<AskedRuns<Update, Document> | undefined> {
   const path = upSocketPath(config.state);
-  if (!existsSync(path)) return undefined;
+  if (keyPair !== undefined || config.traces !== undefined || !existsSync(path)) return undefined;
   const request: UpRequest = { ...order, version, hash, ...(intervalMs === undefined ? {} : { intervalMs }) };
   const line = `${JSON.stringify(request)}\n`;
   if (Buffer.byteLength(line) > requestLimit) return undefined;

@@ -63,7 +63,7 @@ export class FtpDestination implements Destination {
       if (await isFolder(connection, root)) return;
       const above = posix.dirname(root);
       if (!(await isFolder(connection, above))) throw this.missing(`${above} does not exist`);
-      await makeFolder(connection, root);
+      await makeChain(connection, [root]);
     });
   }
 
@@ -464,13 +464,10 @@ export class FtpDestination implements Destination {
     for (let one = folder; one !== '.' && !this.folders.has(one); one = posix.dirname(one)) missing.unshift(one);
     const above = this.folders.get(posix.dirname(missing[0] ?? folder));
     await above;
-    const path = posix.join(connection.root, folder);
-    const made = missing.map((one) => `MKD ${posix.join(connection.root, one)}`);
-    // There is no reply of its own for "it exists already".
-    const replies = await pipelined(connection, [...made, `CWD ${path}`]);
-    const refusals = replies.map(refusalOf);
-    const absent = refusals.pop();
-    if (absent !== undefined) throw refusals.find((one) => one && !isAbsent(one)) ?? refusals.at(-1) ?? absent;
+    await makeChain(
+      connection,
+      missing.map((one) => pathOf(connection, one)),
+    );
     for (const one of missing) if (!this.folders.has(one)) this.folders.set(one, Promise.resolve());
   }
 
@@ -631,13 +628,14 @@ async function isFolder({ client }: FtpConnection, path: string): Promise<boolea
   }
 }
 
-async function makeFolder(connection: FtpConnection, path: string): Promise<void> {
-  try {
-    await connection.client.send(`MKD ${path}`);
-  } catch (error) {
-    // There is no reply of its own for "it exists already".
-    if (replyOf(error) === undefined || !(await isFolder(connection, path))) throw error;
-  }
+/** Makes folders, each in the one before it, where they are not there yet. The last one is the working directory then. */
+async function makeChain(connection: FtpConnection, paths: readonly string[]): Promise<void> {
+  const made = paths.map((path) => `MKD ${path}`);
+  // There is no reply of its own for "it exists already".
+  const replies = await pipelined(connection, [...made, `CWD ${paths.at(-1)}`]);
+  const refusals = replies.map(refusalOf);
+  const absent = refusals.pop();
+  if (absent !== undefined) throw refusals.find((one) => one && !isAbsent(one)) ?? refusals.at(-1) ?? absent;
 }
 
 async function tryLock(connection: FtpConnection, path: string): Promise<boolean> {

@@ -19,8 +19,8 @@ export class PackBuilder {
   /** `generation` becomes the first member, so that packs of two generations never are the same object. */
   constructor(
     private readonly generation: string,
-    /** The memory of a builder that is no longer used. */
-    readonly memory: Buffer = Buffer.allocUnsafeSlow(packLimit + tarEndSize),
+    /** `packLimit` + `tarEndSize` bytes that nothing else uses meanwhile. */
+    private readonly memory: Buffer = Buffer.allocUnsafeSlow(packLimit + tarEndSize),
   ) {
     this.reset();
   }

@@ -36,7 +36,9 @@ export interface PrivateWorkerOptions {
 export async function startPrivateWorker(options: PrivateWorkerOptions): Promise<RunningWorker> {
   const { loaded, client, native, queue, log } = options;
   installRuntime(log);
-  if (options.sharesThreads === true) void collectGarbage().catch(() => undefined);
+  const tidy = (): void =>
+    void collectGarbage().catch((error: unknown) => log.debug({ err: error }, 'giving memory back failed'));
+  if (options.sharesThreads === true) tidy();
   const host = new Host(loaded, client, log);
   void sweepRestores(host).catch((error: unknown) => log.debug({ err: error }, 'looking for killed restores failed'));
   const worker = await Worker.create({
@@ -66,7 +68,7 @@ export async function startPrivateWorker(options: PrivateWorkerOptions): Promise
   });
   const finished = worker.run().finally(async () => {
     await host.close();
-    if (options.sharesThreads === true) void collectGarbage().catch(() => undefined);
+    if (options.sharesThreads === true) tidy();
     else await closePool();
   });
   finished.catch(() => undefined);

@@ -63,8 +63,6 @@ async function byUp(
   options: Options,
   interrupt: Interrupt,
 ): Promise<boolean> {
-  // Traces begin with the command.
-  if (loaded.config.traces !== undefined || context.options.identity !== undefined) return false;
   const display = makeDisplay(context);
   const { askUp, UpGone } = await import('../../control/ask-up.js');
   const order = { jobs, options: optionsOf(options) };

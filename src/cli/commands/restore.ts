@@ -127,8 +127,8 @@ async function run(context: Context, job: string, paths: string[], options: Opti
   };
   const tellResumed = (run: string): void => context.say(`going on with ${run}, which was left unfinished`);
   try {
-    const byItself = options.host !== true && asked === undefined && context.options.verbose !== true;
-    const done = byItself ? await byUp(context, loaded, request, interrupt, display, tellResumed) : undefined;
+    const upMay = options.host !== true && asked === undefined && context.options.verbose !== true;
+    const done = upMay ? await byUp(loaded, request, interrupt, display, tellResumed) : undefined;
     if (done !== undefined) return end(done);
     const [{ openLog }, { restore, throughFolder }] = await Promise.all([
       import('../../control/log.js'),
@@ -171,7 +171,6 @@ async function run(context: Context, job: string, paths: string[], options: Opti
  * that can, or it went away: the same request then goes on in this process.
  */
 async function byUp(
-  context: Context,
   loaded: LoadedConfig,
   request: RestoreRequest,
   interrupt: Interrupt,
@@ -183,7 +182,7 @@ async function byUp(
     import('../../platform/rights.js'),
   ]);
   const rights = processRights();
-  if (rights === undefined || loaded.config.traces !== undefined || context.options.identity !== undefined) return;
+  if (rights === undefined) return undefined;
   const asked = await askUp<RestoreUpdate, RestoreDocument>(loaded, { restore: request, rights }, display.intervalMs);
   const started = asked?.started[0];
   if (asked === undefined || started === undefined) return undefined;

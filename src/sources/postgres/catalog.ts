@@ -1,4 +1,5 @@
 import { type TableRows, unfinishedMark } from '../database.js';
+import { quoted } from '../sql-names.js';
 import { parsePattern } from './patterns.js';
 import type { Queries } from './queries.js';
 
@@ -25,7 +26,6 @@ export interface Table {
 }
 
 export const qualified = ({ schema, name }: Pick<Table, 'schema' | 'name'>): string => `${schema}.${name}`;
-export const quoted = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`;
 export const literal = (text: string): string =>
   text.includes('\\') ? ` E'${text.replace(/[\\']/g, '$&$&')}'` : `'${text.replaceAll("'", "''")}'`;
 

@@ -16,13 +16,13 @@ import {
 } from '../database.js';
 import { runTool, type ToolResult } from '../exec/run-tool.js';
 import { toolFailure } from '../exec/tool-failure.js';
+import { quoted } from '../sql-names.js';
 import {
   countTables,
   isEmpty,
   isMarked,
   listServerDatabases,
   literal,
-  quoted,
   rolesThere,
   type ServerFacts,
   serverFacts,

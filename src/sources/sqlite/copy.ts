@@ -2,6 +2,7 @@ import { chmodSync, chownSync, closeSync, fsyncSync, openSync, rmSync, statSync,
 import Database from 'better-sqlite3';
 import { errnoOf, HoldfastError } from '../../errors.js';
 import type { TableRows } from '../database.js';
+import { quoted } from '../sql-names.js';
 
 /** What a copy or a check found. */
 export interface Inspected {
@@ -147,8 +148,6 @@ export function lookAt(file: string, whole: boolean): void {
     database.close();
   }
 }
-
-const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 function tableNames(database: Database.Database): string[] {
   return database
