@@ -98,6 +98,13 @@ export class Backups {
     this.activities = backup.createBackupActivities(this.host);
   }
 
+  /** As on a host that knows nothing of the repository but its key. */
+  async forget(): Promise<void> {
+    await this.host.close();
+    rmSync(path.join(this.folder, 'state', 'catalog'), { recursive: true });
+    await this.restart();
+  }
+
   /** Ends the threads; once per test file is enough. */
   static async end(): Promise<void> {
     await (await built<typeof PoolModule>('activities/threads/pool.js')).closePool();

@@ -360,6 +360,23 @@ test('of many packs each is read once in the time given, or a tenth of that earl
 });
 
 describe('a repository put back to an older state', () => {
+  const threeRuns = async (): Promise<(string | null)[]> => {
+    const ids: (string | null)[] = [];
+    for (const text of ['one', 'two', 'three']) {
+      backups.write('a', text);
+      ids.push((await backups.run()).snapshot);
+      later(hour);
+    }
+    return ids;
+  };
+  /** Removes the snapshot's root everywhere. */
+  const unlist = (id: string | null | undefined): void => {
+    for (const destination of ['nas', 'offsite']) {
+      const name = backups.snapshotNames(destination).find((each) => each.includes(id ?? '-')) ?? '';
+      rmSync(backups.objectPath(destination, name));
+    }
+  };
+
   test('is noticed by the next run and by check, which brings back what another destination has', async () => {
     backups.write('a', 'one');
     await backups.run();
@@ -386,19 +403,9 @@ describe('a repository put back to an older state', () => {
   });
 
   test('is noticed on a host that knows nothing, by the gap it leaves, and told once', async () => {
-    const ids: (string | null)[] = [];
-    for (const text of ['one', 'two', 'three']) {
-      backups.write('a', text);
-      ids.push((await backups.run()).snapshot);
-      later(hour);
-    }
-    for (const destination of ['nas', 'offsite']) {
-      const name = backups.snapshotNames(destination).find((each) => each.includes(ids[1] ?? '-')) ?? '';
-      rmSync(backups.objectPath(destination, name));
-    }
-    await backups.host.close();
-    rmSync(path.join(backups.folder, 'state', 'catalog'), { recursive: true });
-    await backups.restart();
+    const ids = await threeRuns();
+    unlist(ids[1]);
+    await backups.forget();
     const warned = (await backups.run()).warnings.filter(({ code }) => code === 'RepositoryRolledBack');
     expect(warned).toMatchObject([{ message: expect.stringContaining(ids[1] ?? '-') }]);
     const repaired = await check(backups, { repair: true });
@@ -410,33 +417,23 @@ describe('a repository put back to an older state', () => {
   });
 
   test('of the newest snapshot is told by its traces on a host that knows nothing, a run that was cut off before it by none', async () => {
-    const ids: (string | null)[] = [];
-    for (const text of ['one', 'two', 'three']) {
-      backups.write('a', text);
-      ids.push((await backups.run()).snapshot);
-      later(hour);
-    }
-    const forget = async (id: string | null | undefined): Promise<Warning[]> => {
-      for (const destination of id === undefined ? [] : ['nas', 'offsite']) {
-        const name = backups.snapshotNames(destination).find((each) => each.includes(id ?? '-')) ?? '';
-        rmSync(backups.objectPath(destination, name));
-      }
-      await backups.host.close();
-      rmSync(path.join(backups.folder, 'state', 'catalog'), { recursive: true });
-      await backups.restart();
-      return (await check(backups)).warnings.filter(({ code }) => code === 'SnapshotsMissing');
-    };
+    const ids = await threeRuns();
+    const missing = async (): Promise<Warning[]> =>
+      (await check(backups)).warnings.filter(({ code }) => code === 'SnapshotsMissing');
     // What a run left that was cut off before the last snapshots.
     const folder = path.dirname(backups.objectPath('nas', 'index/x'));
     const [own = ''] = readdirSync(folder);
     const left = path.join(folder, '00000000000000aa.ndjson');
     cpSync(path.join(folder, own), left);
     utimesSync(left, 1, 1);
-    expect(await forget(undefined)).toEqual([]);
-    const told = await forget(ids[2]);
+    await backups.forget();
+    expect(await missing()).toEqual([]);
+    unlist(ids[2]);
+    await backups.forget();
+    const told = await missing();
     expect(told.map(({ message }) => message.slice(0, message.indexOf(':')))).toEqual(['nas', 'offsite']);
     // It is the host's own repository, and now it knows what is there.
-    expect((await check(backups)).warnings.filter(({ code }) => code === 'SnapshotsMissing')).toEqual([]);
+    expect(await missing()).toEqual([]);
   });
 
   test('a prune explains what it removed', async () => {

@@ -295,9 +295,7 @@ describe('what stays', () => {
       later(hour);
     }
     expect(await whole('nas')).toBe(2);
-    await backups.host.close();
-    rmSync(path.join(backups.folder, 'state', 'catalog'), { recursive: true });
-    await backups.restart();
+    await backups.forget();
     const [nas] = await prune(backups);
     expect(nas?.snapshots.find(({ id }) => id === snapshot)).toMatchObject({ keep: true, reasons: ['pinned'] });
     await pin(backups, snapshot ?? '', false);

@@ -106,22 +106,27 @@ describe('what protects data', () => {
   });
 });
 
-describe('properties', () => {
-  const snapshots = fc
-    .array(fc.record({ time: fc.integer({ min: 0, max: 4e12 }), complete: fc.boolean(), pinned: fc.boolean() }), {
-      maxLength: 40,
-    })
-    .map((list) => list.map((each, at) => snapshot(at + 1, each.time, each)));
-  const count = fc.option(fc.nat({ max: 5 }), { nil: undefined });
-  const rules = fc.record({
+/** Any of the rules, or none: up to `most` of a kind, within `withinMs`. */
+const anyRules = (most: number, withinMs: number) => {
+  const count = fc.option(fc.nat({ max: most }), { nil: undefined });
+  return fc.record({
     keepLast: count,
     keepHourly: count,
     keepDaily: count,
     keepWeekly: count,
     keepMonthly: count,
     keepYearly: count,
-    keepWithin: fc.option(fc.nat({ max: 1e11 }), { nil: undefined }),
+    keepWithin: fc.option(fc.nat({ max: withinMs }), { nil: undefined }),
   });
+};
+
+describe('properties', () => {
+  const snapshots = fc
+    .array(fc.record({ time: fc.integer({ min: 0, max: 4e12 }), complete: fc.boolean(), pinned: fc.boolean() }), {
+      maxLength: 40,
+    })
+    .map((list) => list.map((each, at) => snapshot(at + 1, each.time, each)));
+  const rules = anyRules(5, 1e11);
   const now = fc.integer({ min: 0, max: 5e12 });
 
   test('the order of the input does not matter, even with equal seqs', () => {
@@ -303,16 +308,7 @@ test('an independent reading of the rules keeps the same, whatever the history',
     fc.record({ step, complete: fc.boolean(), good: fc.boolean(), pinned: fc.integer({ min: 0, max: 9 }) }),
     { maxLength: 60 },
   );
-  const count = fc.option(fc.integer({ min: 0, max: 12 }), { nil: undefined });
-  const rules = fc.record({
-    keepLast: count,
-    keepHourly: count,
-    keepDaily: count,
-    keepWeekly: count,
-    keepMonthly: count,
-    keepYearly: count,
-    keepWithin: fc.option(fc.integer({ min: 0, max: 90 * day }), { nil: undefined }),
-  });
+  const rules = anyRules(12, 90 * day);
   const zone = fc.constantFrom(
     ...[
       'UTC',
